@@ -1,0 +1,69 @@
+"""SFT Lab: supervised fine-tuning that is exact, and small enough to read.
+
+The words of the library are the words of the course::
+
+    import sftlab as sl
+
+    sl.start(seed=0)                              # versions, device, precision, profile
+    task = sl.task("headlines")                   # data, loss, metric
+    model = sl.load("minilm", task, seed=0)       # checked loading, new head
+    run = sl.fit(model, task, sl.full(epochs=3))  # what trains, when, how fast
+    run.plot()
+
+Every name below is imported when it is first used, so ``import sftlab`` itself loads neither torch nor
+transformers nor matplotlib.
+"""
+
+from importlib import import_module
+
+from . import errors  # noqa: F401  (light: `except sl.errors.BadData` works at once)
+
+__version__ = "0.1.0"
+
+# public name -> module that owns it
+_OWNERS = {
+    "start": "env",
+    "find_asset": "assets",
+    "task": "train.catalog",
+    "Classify": "train.task",
+    "TagTokens": "train.task",
+    "TextInput": "train.inputs",
+    "TensorInput": "train.inputs",
+    "LossSum": "train.task",
+    "Task": "train.task",
+    "load": "model.loading",
+    "layer_map": "model.layers",
+    "Plan": "train.plan",
+    "Stage": "train.plan",
+    "head_only": "train.plan",
+    "last_k": "train.plan",
+    "full": "train.plan",
+    "lp_ft": "train.plan",
+    "gradual": "train.plan",
+    "plan": "train.plan",
+    "fit": "train.loop",
+    "evaluate": "train.evaluate",
+    "predict": "train.evaluate",
+    "Run": "train.run",
+    "majority": "study.baselines",
+    "zero_shot": "study.baselines",
+    "compare": "study.compare",
+    "Comparison": "study.compare",
+    "show": "study.plots",
+    "axes": "study.plots",
+    "Table": "table",
+}
+
+__all__ = ["__version__", *_OWNERS]
+
+
+def __getattr__(name: str):
+    if name in _OWNERS:
+        value = getattr(import_module(f"{__name__}.{_OWNERS[name]}"), name)
+        globals()[name] = value  # the next access costs nothing
+        return value
+    raise AttributeError(f"module 'sftlab' has no attribute {name!r}; it has: {', '.join(sorted(_OWNERS))}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What it is trained on: the course's data sets, padding and batching."""

@@ -1,0 +1,1 @@
+"""What is trained: checked loading, heads, the map of layers."""

@@ -1,0 +1,140 @@
+"""Checked loading: float32 weights, every trunk weight accounted for, a seeded new head."""
+
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import assets, env
+from ..errors import AssetError, MissingWeights, unknown
+from .heads import TextClassifier, TokenTagger, init_head
+
+HEADS = {"text classification": TextClassifier, "token tagging": TokenTagger}
+
+
+def load(
+    name: str,
+    task,
+    seed: int | None = None,
+    *,
+    folder: str | PathLike | None = None,
+    pretrained: bool = True,
+    dropout: float = 0.1,
+) -> nn.Module:
+    """Load a pretrained encoder and put a new head for ``task`` on it.
+
+    Args:
+        name: a checkpoint of the course, such as ``"minilm"``.
+        task: gives the kind of head and the number of its outputs.
+        seed: of the new head (and of the trunk if ``pretrained`` is False); default: the seed of ``sl.start``.
+        folder: take the files from this folder; with a ``name`` of the course they must have its digests.
+        pretrained: False gives the same architecture with random weights, for the comparison with "from scratch".
+        dropout: on what the head sees.
+
+    Returns:
+        nn.Module: in eval mode, on the CPU, float32. It carries ``tokenizer``, ``max_tokens``, ``name`` and
+        ``loading`` (which checkpoint keys were used, left over, or new).
+
+    Raises:
+        UnknownName: no such checkpoint, or a task without a head for it.
+        AssetError: the files are missing or damaged.
+        MissingWeights: the checkpoint lacks weights of the trunk, or has them in another shape (P14).
+
+    >>> import sftlab as sl
+    >>> model = sl.load("minilm", sl.task("headlines"), seed=0)     # doctest: +SKIP
+    >>> sorted({p.dtype for p in model.parameters()})               # doctest: +SKIP
+    [torch.float32]
+    """
+    seed = env.current().seed if seed is None else seed
+    if task.kind not in HEADS:
+        raise unknown("kind of head", task.kind, HEADS)
+    about = assets.card(name) if name in assets.names() else None
+    if about is None or about["kind"] != "checkpoint":
+        raise unknown("model", name, (n for n in assets.names() if assets.card(n)["kind"] == "checkpoint"))
+    place = assets.find_asset(name, folder)
+    trunk, loading = load_trunk(place, seed=seed, pretrained=pretrained)
+    model = HEADS[task.kind](trunk, len(task.label_names), dropout)
+    init_head(model.head, seed)
+    model.tokenizer, model.max_tokens = _tokenizer(place, trunk, about["facts"].get("max_tokens"))
+    model.name, model.loading = name, {**loading, "new": ["head.weight", "head.bias"]}
+    return model.eval()
+
+
+def load_trunk(place: Path, seed: int = 0, pretrained: bool = True) -> tuple[nn.Module, dict]:
+    """Load an encoder of transformers from a folder, in float32, and account for every key.
+
+    Returns:
+        (trunk, loading): ``loading["unused"]`` lists keys of the checkpoint that the trunk has no place for
+        (the old task's head), ``loading["used"]`` counts the rest.
+
+    Raises:
+        AssetError: the folder has no readable configuration or safetensors file.
+        MissingWeights: a weight of the trunk is missing or has another shape.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    with quiet_transformers(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            config = AutoConfig.from_pretrained(place, local_files_only=True)
+            # BERT's pooler belongs to its pretraining task; sentence vectors are means (see heads.mean_pool).
+            extra = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
+            if not pretrained:
+                return AutoModel.from_config(config, dtype=torch.float32, **extra), {"used": 0, "unused": []}
+            trunk, info = AutoModel.from_pretrained(
+                place,
+                config=config,
+                dtype=torch.float32,  # the checkpoint's own dtype is for serving, not for training (P13)
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, with every name, instead of the first one
+                **extra,
+            )
+        except (OSError, ValueError) as error:
+            raise AssetError(f"{place} does not hold a checkpoint that transformers can read: {error}") from error
+    missing = sorted(info["missing_keys"])
+    reshaped = sorted(str(key) for key in info["mismatched_keys"])
+    if missing or reshaped:
+        raise MissingWeights(
+            f"{place}: {len(missing)} weights of the trunk are missing and {len(reshaped)} have another shape, "
+            "so they would be random.\n"
+            f"  missing: {_few(missing)}\n  other shape: {_few(reshaped)}\n"
+            f"  in the file without a place: {_few(sorted(info['unexpected_keys']))}\n"
+            "The names in the file and in the architecture must agree: check config.json (model_type, sizes) and "
+            "whether the file was saved with a prefix such as 'module.' or '_orig_mod.'."
+        )
+    unused = sorted(info["unexpected_keys"])
+    return trunk, {"used": len(trunk.state_dict()), "unused": unused}
+
+
+def _tokenizer(place: Path, trunk: nn.Module, asked: int | None):
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    limits = [asked, getattr(trunk.config, "max_position_embeddings", None), tokenizer.model_max_length]
+    return tokenizer, min(limit for limit in limits if limit)
+
+
+@contextmanager
+def quiet_transformers():
+    """Silence transformers' load report and bars: what they say is checked and raised above, not printed."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _few(names: list[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return (", ".join(names[:shown]) or "none") + more

@@ -1,0 +1,116 @@
+"""One source per chapter: a notebook with outputs and its text form, kept equal and executed reproducibly."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import nbformat
+
+from ..errors import SftlabError, unknown
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+TEXT = NOTEBOOKS / "text"
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+
+
+def chapters() -> list[str]:
+    """The names of all chapters; a chapter exists as soon as one of its two forms does."""
+    return sorted({p.stem for p in (*NOTEBOOKS.glob("[0-9A-D]*_*.ipynb"), *TEXT.glob("[0-9A-D]*_*.md"))})
+
+
+def forms(name: str) -> tuple[Path, Path]:
+    """The notebook and the text form of a chapter; one of them may not exist yet."""
+    return NOTEBOOKS / f"{name}.ipynb", TEXT / f"{name}.md"
+
+
+def execute(name: str | None = None) -> list[str]:
+    """Bring the two forms of a chapter (or of all) in line, execute the notebook, and write both.
+
+    The form that was changed last is the source. Running it twice gives the same bytes, apart from what the cells
+    themselves print.
+
+    Raises:
+        UnknownName: no such chapter.
+        SftlabError: a cell failed; the message names chapter and cell and shows the error.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    found = chapters()
+    if name is not None and name not in found:
+        raise unknown("chapter", name, found)
+    os.environ.update(SFTLAB_QUIET="1", HF_HUB_OFFLINE="1")  # nothing that moves gets into a stored output
+    done = [name] if name else found
+    for chapter in done:
+        notebook = read(chapter)
+        client = NotebookClient(
+            notebook,
+            timeout=300,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+        )
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            raise SftlabError(f"{chapter}: a cell failed\n{error}") from None
+        write(stable(notebook, chapter), chapter)
+    return done
+
+
+def read(name: str) -> nbformat.NotebookNode:
+    """The chapter from whichever form was changed last, with cell ids that depend on content only."""
+    import jupytext
+
+    notebook = jupytext.read(max((p for p in forms(name) if p.exists()), key=lambda p: p.stat().st_mtime))
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    seen: set[str] = set()
+    for number, cell in enumerate(notebook.cells):
+        cell.id = hashlib.sha1(f"{cell.cell_type}{cell.source}".encode()).hexdigest()[:8]
+        if cell.id in seen:
+            cell.id = hashlib.sha1(f"{number}{cell.source}".encode()).hexdigest()[:8]
+        seen.add(cell.id)
+    return notebook
+
+
+def write(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Write the notebook and its text form; the text form first, so that the notebook is the newer one."""
+    TEXT.mkdir(parents=True, exist_ok=True)
+    notebook_form, text = forms(name)
+    text.write_text(text_form(notebook), encoding="utf-8")
+    nbformat.write(notebook, notebook_form)
+
+
+def text_form(notebook: nbformat.NotebookNode) -> str:
+    """The form that reviewers read and diff: MyST Markdown, without outputs."""
+    import jupytext
+
+    bare = nbformat.from_dict({**notebook, "metadata": {"kernelspec": notebook.metadata.kernelspec}})
+    text = jupytext.writes(bare, fmt="md:myst")
+    # jupytext notes its own version in the header: a new release would make every chapter look edited.
+    return re.sub(r"^jupytext:\n(?: .*\n)+", "", text, count=1, flags=re.MULTILINE)
+
+
+def stable(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """Take out what differs between two equal runs: timing, addresses, temporary paths, random widget ids."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    notebook.metadata.language_info = {"name": "python"}
+    states = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    ids = {old: hashlib.sha1(f"{name}/{i}".encode()).hexdigest()[:32] for i, old in enumerate(states)}
+    text = nbformat.writes(notebook)
+    for old, new in ids.items():
+        text = text.replace(old, new)
+    text = re.sub(r"(?<= at )0x[0-9a-f]{6,}", "0x0", text)
+    text = re.sub(r"[^\s\"]*/ipykernel_\d+/\d+\.py", "cell.py", text)
+    notebook = nbformat.reads(text, 4)
+    if states:
+        held = notebook.metadata.widgets[WIDGETS]
+        held["state"] = dict(sorted(held["state"].items()))
+    return notebook

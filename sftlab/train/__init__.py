@@ -1,0 +1,1 @@
+"""The engine: tasks, plans, parameter groups, schedules and one visible training loop."""

@@ -1,0 +1,73 @@
+"""Where a stage's batches come from: the model itself, or the stored outputs of its frozen trunk."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .. import env
+from ..data.collate import to_device
+from .inputs import TensorInput
+from .task import Task
+
+
+@dataclass
+class Source:
+    """What a stage trains on: something callable with parameters in it, the task that feeds it, and its samples."""
+
+    owner: torch.nn.Module  # the real model: tokenizer, modes
+    model: Callable  # what the task calls
+    task: Task
+    items: dict[str, list[dict]]
+
+    @property
+    def lengths(self) -> list[int] | None:
+        """Length of each training sample, None if they are all of one size."""
+        lengths = [self.task.inputs.length(item) for item in self.items["train"]]
+        return None if None in lengths else lengths
+
+    def batches(self, groups: Sequence[Sequence[int]], device: torch.device, split: str = "train") -> Iterator[dict]:
+        """Collated batches on the device, one per group of sample numbers."""
+        items = self.items[split]
+        for rows in groups:
+            yield to_device(self.task.collate([items[row] for row in rows], self.owner), device)
+
+
+def live(model, task: Task, items: dict, run) -> Source:
+    """Every batch goes through the whole model."""
+    return Source(model, model, task, items)
+
+
+def cached(model, task: Task, items: dict, run) -> Source:
+    """Run the frozen trunk once per sample, then train the head on what it gave.
+
+    The same numbers as :func:`live` up to rounding, because a frozen trunk is in eval mode: no dropout, no moving
+    statistics. ``model`` offers ``features(**inputs)`` and ``classify(features)``.
+    """
+    began = time.perf_counter()
+    device = next(model.parameters()).device
+    stored = {split: _run_trunk(model, task, rows, device) if rows else rows for split, rows in items.items()}
+    view = copy.copy(task)  # the same task, fed with vectors instead of text
+    view.inputs = TensorInput()
+    count = sum(len(rows) for rows in stored.values() if rows)
+    run.note(f"The frozen trunk ran once for each of {count:,} samples; the head trains on its stored outputs.")
+    run.cached_seconds = time.perf_counter() - began
+    return Source(model, model.classify, view, stored)
+
+
+def _run_trunk(model, task: Task, items: list[dict], device: torch.device, batch: int = 64) -> list[dict]:
+    source = live(model, task, {"train": items}, None)
+    order = sorted(range(len(items)), key=lambda row: task.inputs.length(items[row]) or 0)
+    stored: list[dict | None] = [None] * len(items)
+    model.eval()
+    # no_grad, not inference_mode: the stored vectors enter autograd later, as inputs of the head.
+    with torch.no_grad(), env.current().autocast():
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            for group in source.batches([rows], device):
+                for row, vector in zip(rows, model.features(**group["inputs"]).float().cpu(), strict=True):
+                    kept = {k: v for k, v in items[row].items() if k in ("labels", "index")}
+                    stored[row] = {**kept, "input": vector}
+    return stored

@@ -1,0 +1,263 @@
+"""A task is data, loss, metric and decoding. Its loss is a sum and a count; whoever needs a mean divides once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from ..errors import NoSupervision, bad_data, unknown
+from .inputs import TensorInput, TextInput, WordsInput
+
+IGNORE = -100  # a position without a label: torch's default for cross-entropy
+
+
+@dataclass
+class LossSum:
+    """A summed loss and the number of terms in it, both 0-dimensional tensors on the model's device.
+
+    Sums can be added over micro-batches, batches and processes; means cannot (P1, P2, P3).
+    """
+
+    total: torch.Tensor
+    count: torch.Tensor
+
+
+def cross_entropy_sum(logits: torch.Tensor, labels: torch.Tensor) -> LossSum:
+    """Cross-entropy summed over all labels that are not :data:`IGNORE`, in nats, and their count.
+
+    Args:
+        logits: [..., classes]; taken in float32 whatever the autocast.
+        labels: [...], int64.
+
+    >>> result = cross_entropy_sum(torch.zeros(2, 3), torch.tensor([1, -100]))
+    >>> round(result.total.item(), 4), result.count.item()     # ln 3 for one label
+    (1.0986, 1)
+    """
+    logits = logits.reshape(-1, logits.shape[-1]).float()
+    labels = labels.reshape(-1)
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return LossSum(total, (labels != IGNORE).sum())
+
+
+class Task(ABC):
+    """What is learnt: examples in splits, how they are encoded, the loss, the decoding and the metrics.
+
+    Args:
+        splits: ``{"train": [...], "val": [...], "test": [...]}``; every example is a dict, no key is dropped (P35).
+        label_names: the classes, in the order of the model's outputs.
+        inputs: how the input column becomes tensors.
+        name: shown in tables and errors.
+
+    Raises:
+        BadData: no or unusable examples; the message lists them with split and index.
+    """
+
+    kind: str
+
+    def __init__(self, splits: Mapping[str, Sequence[dict]], label_names: Sequence[str], inputs, name: str):
+        self.splits, self.label_names, self.inputs, self.name = dict(splits), list(label_names), inputs, name
+        self._id = {label: i for i, label in enumerate(self.label_names)}
+        if len(self._id) < 2 or len(self._id) != len(self.label_names):
+            raise bad_data(self.name, [f"needs at least two different labels, found {self.label_names}"])
+        if not self.splits or not self.splits.get("train", [None]):
+            raise bad_data(self.name, ["the split 'train' has no examples: there is nothing to learn from"])
+        problems = [
+            f"{split}[{i}]: {problem}"
+            for split, examples in self.splits.items()
+            for i, example in enumerate(examples)
+            if (problem := self.problems(example))
+        ]
+        if problems:
+            raise bad_data(self.name, problems)
+
+    def examples(self, split: str) -> Sequence[dict]:
+        """The examples of a split.
+
+        Raises:
+            UnknownName: no such split.
+            BadData: the split is empty.
+        """
+        if split not in self.splits:
+            raise unknown("split", split, self.splits)
+        if not self.splits[split]:
+            raise bad_data(self.name, [f"the split {split!r} has no examples"])
+        return self.splits[split]
+
+    def problems(self, example: dict) -> str | None:
+        """What is wrong with one example, or None."""
+        return self.inputs.problems(example) or self.label_problem(example)
+
+    def label_id(self, label) -> int | None:
+        """The class of a label that is given by name or by number; None if there is no such class."""
+        if isinstance(label, str):
+            return self._id.get(label)
+        if isinstance(label, bool) or not hasattr(label, "__index__"):
+            return None
+        label = label.__index__()
+        return label if 0 <= label < len(self.label_names) else None
+
+    @property
+    @abstractmethod
+    def label_column(self) -> str:
+        """The column that holds the labels."""
+
+    @abstractmethod
+    def label_problem(self, example: dict) -> str | None:
+        """What is wrong with the labels of one example, or None."""
+
+    @abstractmethod
+    def add_labels(self, item: dict, example: dict) -> dict:
+        """An encoded example with its ``labels``."""
+
+    @abstractmethod
+    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
+        """The labels of a batch as one tensor."""
+
+    def encode(self, examples: Sequence[dict], model, labelled: bool = True) -> list[dict]:
+        """Encode examples once, before training: inputs as the model wants them, labels as class numbers.
+
+        Raises:
+            NoSupervision: no example has a label left.
+        """
+        items = self.inputs.encode(examples, model)
+        for i, item in enumerate(items):
+            item["index"] = i
+        if not labelled:
+            return items
+        items = [self.add_labels(item, example) for item, example in zip(items, examples, strict=True)]
+        kept = [item for item in items if item.pop("supervised", True)]
+        if not kept:
+            raise NoSupervision(
+                f"{self.name}: none of the {len(examples)} examples has a label that the loss may see. "
+                f"Check the column {self.label_column!r} (is everything {IGNORE}?) and the model's limit of "
+                f"{getattr(model, 'max_tokens', 'unlimited')} tokens: cutting can remove all labels of a long example."
+            )
+        return kept
+
+    def collate(self, items: Sequence[dict], model) -> dict:
+        """One batch: ``inputs`` for the model, ``labels``, and ``index``, the numbers of the samples."""
+        batch = {"inputs": self.inputs.collate(items, model), "index": [item["index"] for item in items]}
+        if "labels" in items[0]:
+            batch["labels"] = self.collate_labels(items)
+        return batch
+
+    def logits(self, model, batch: dict) -> torch.Tensor:
+        """The model's raw outputs for a batch, whether it returns a tensor or an output object of transformers."""
+        outputs = self.inputs.call(model, batch["inputs"])
+        return getattr(outputs, "logits", outputs)
+
+    def loss(self, model, batch: dict) -> LossSum:
+        """The contract of the engine: a sum and a count, never a mean."""
+        return self.loss_of(self.logits(model, batch), batch)
+
+    def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
+        """The loss of logits that are there already (evaluation needs them for the metrics too)."""
+        return cross_entropy_sum(logits, batch["labels"])
+
+    def decode(self, logits: torch.Tensor, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """(predicted classes, true classes) of all labelled positions, flat."""
+        labels = batch["labels"].reshape(-1)
+        seen = labels != IGNORE
+        return logits.argmax(dim=-1).reshape(-1)[seen], labels[seen]
+
+    def metrics(self, predicted: torch.Tensor, true: torch.Tensor) -> dict[str, float]:
+        """Accuracy and macro-averaged F1 over the whole set, both in [0, 1]."""
+        from torchmetrics.functional import accuracy, f1_score
+
+        setting = {"task": "multiclass", "num_classes": len(self.label_names)}
+        return {
+            "accuracy": float(accuracy(predicted, true, **setting)),
+            "macro_f1": float(f1_score(predicted, true, average="macro", **setting)),
+        }
+
+
+class Classify(Task):
+    """One class per example.
+
+    Args:
+        splits: examples such as ``{"text": "Bridge reopens", "label": "positive"}``; labels by name or number.
+        label_names: the classes.
+        inputs: :class:`TextInput` (default) or :class:`TensorInput`.
+        label: the column of the label.
+
+    Raises:
+        BadData: see :class:`Task`; unknown labels are listed with the nearest class.
+
+    >>> task = Classify({"train": [{"text": "Bridge reopens", "label": "good"}]}, ["bad", "good"])
+    >>> task.label_id("good")
+    1
+    """
+
+    def __init__(self, splits, label_names, inputs=None, label: str = "label", name: str = "own data"):
+        self._label = label
+        inputs = inputs or TextInput()
+        self.kind = "tensor classification" if isinstance(inputs, TensorInput) else "text classification"
+        super().__init__(splits, label_names, inputs, name)
+
+    @property
+    def label_column(self) -> str:
+        return self._label
+
+    def label_problem(self, example: dict) -> str | None:
+        label = example.get(self._label)
+        if self.label_id(label) is not None or (isinstance(label, int) and label == IGNORE):
+            return None
+        if isinstance(label, str):
+            return str(unknown("label", label, self.label_names))
+        return f"label {label!r} is not one of the {len(self.label_names)} classes 0 to {len(self.label_names) - 1}"
+
+    def add_labels(self, item: dict, example: dict) -> dict:
+        label = self.label_id(example[self._label])
+        return {**item, "labels": IGNORE if label is None else label, "supervised": label is not None}
+
+    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
+        return torch.tensor([item["labels"] for item in items])
+
+
+class TagTokens(Task):
+    """One tag per word. The first piece of a word carries its tag, the other pieces and special tokens none.
+
+    Args:
+        splits: examples such as ``{"words": ["Mara", "sings"], "tags": ["B-PER", "O"]}``.
+        label_names: the tags.
+
+    Raises:
+        BadData: see :class:`Task`.
+
+    Source: Devlin et al. (2019), BERT, section 5.3 (first sub-token).
+    """
+
+    kind = "token tagging"
+
+    def __init__(self, splits, label_names, words: str = "words", tags: str = "tags", name: str = "own data"):
+        self._tags = tags
+        super().__init__(splits, label_names, WordsInput(words), name)
+
+    @property
+    def label_column(self) -> str:
+        return self._tags
+
+    def label_problem(self, example: dict) -> str | None:
+        tags, words = example.get(self._tags), example[self.inputs.column]
+        if not isinstance(tags, list | tuple) or len(tags) != len(words):
+            found = len(tags) if isinstance(tags, list | tuple) else type(tags).__name__
+            return f"{self._tags!r} must have one tag for each of the {len(words)} words, found {found}"
+        wrong = [t for t in tags if self.label_id(t) is None and t != IGNORE]
+        return str(unknown("tag", wrong[0], self.label_names)) if wrong else None
+
+    def add_labels(self, item: dict, example: dict) -> dict:
+        words, tags = item["words"], example[self._tags]
+        labels, before = [], None
+        for word in words:
+            tag = self.label_id(tags[word]) if word is not None and word != before else None
+            labels.append(IGNORE if tag is None else tag)
+            before = word
+        labels += [IGNORE] * (len(item["input_ids"]) - len(labels))
+        return {**item, "labels": labels, "supervised": any(label != IGNORE for label in labels)}
+
+    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
+        from ..data.collate import pad
+
+        return pad([item["labels"] for item in items], IGNORE)
