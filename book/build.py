@@ -1,7 +1,7 @@
 """Build the book.
 
 python book/build.py           write the HTML to book/_build/html (needs npm once, for MathJax and mermaid)
-python book/build.py --table   print the chapter table for the README and build nothing
+python book/build.py --tables  write the chapter table into README.md and notebooks/README.md, build nothing
 """
 
 import argparse
@@ -96,11 +96,27 @@ def landing_table(parts: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def readme_table(parts: list[dict]) -> str:
+def tables(parts: list[dict]) -> dict[Path, str]:
+    """README.md with the chapter table between its markers, and notebooks/README.md, JupyterLab's first page."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, rest = readme.split("<!-- chapters: python book/build.py --tables -->\n")
+    after = rest.split("<!-- /chapters -->")[1]
+    table = chapter_table(parts, "notebooks/")
+    first_page = (
+        "# SFT Lab: the chapters\n\nClick a chapter to open it, then run its cells from the top "
+        "(Run, Run All Cells).\n\n" + chapter_table(parts, "") + "\n"
+    )
+    return {
+        ROOT / "README.md": f"{before}<!-- chapters: python book/build.py --tables -->\n{table}\n<!-- /chapters -->{after}",
+        NOTEBOOKS / "README.md": first_page,
+    }
+
+
+def chapter_table(parts: list[dict], folder: str) -> str:
     lines = ["| Chapter | What you learn | State |", "|---|---|---|"]
     for c in (chapter for part in parts for chapter in part["chapters"]):
         name = f"{c['number']} {c['title']}"
-        link = f"[{name}](notebooks/{c['slug']}.ipynb)" if c["ready"] else name
+        link = f"[{name}]({folder}{c['slug']}.ipynb)" if c["ready"] else name
         lines.append(f"| {link} | {c['learn']} | {'ready' if c['ready'] else 'planned'} |")
     return "\n".join(lines)
 
@@ -131,11 +147,12 @@ def fetch_browser_libraries() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", action="store_true", help="print the chapter table for the README")
-    only_table = parser.parse_args().table
+    parser.add_argument("--tables", action="store_true", help="write the chapter tables of the two READMEs")
+    only_tables = parser.parse_args().tables
     parts = read_parts()
-    if only_table:
-        print(readme_table(parts))
+    if only_tables:
+        for path, text in tables(parts).items():
+            path.write_text(text, encoding="utf-8")
         return
     missing = [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if not importlib.util.find_spec(name)]
     if missing:

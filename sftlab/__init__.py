@@ -7,7 +7,7 @@ The words of the library are the words of the course::
     sl.start(seed=0)                              # versions, device, precision, profile
     task = sl.task("headlines")                   # data, loss, metric
     model = sl.load("minilm", task, seed=0)       # checked loading, new head
-    run = sl.fit(model, task, sl.full(epochs=3))  # what trains, when, how fast
+    run = sl.fit(model, task, sl.full())          # what trains, when, how fast
     run.plot()
 
 Every name below is imported when it is first used, so ``import sftlab`` itself loads neither torch nor

@@ -53,7 +53,7 @@ class Table:
         def cells(tag, row):
             # An inline style, because a notebook's own style sheet would win over a class.
             return "".join(
-                f'<{tag} style="text-align:{"right" if r else "left"}">{escape(c)}</{tag}>'
+                f'<{tag} style="text-align:{"right" if r else "left"};white-space:normal">{escape(c)}</{tag}>'
                 for c, r in zip(row, right, strict=True)
             )
 

@@ -1,4 +1,4 @@
-"""Shared by all tests: no network, one thread of defaults, a fresh environment before each test."""
+"""Shared by all tests: no network, nothing that moves in outputs, a fresh environment before each test."""
 
 import os
 import runpy
@@ -20,10 +20,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # `import nets`, whatever pytest
 
 
 @pytest.fixture(autouse=True)
-def env(monkeypatch):
+def env(monkeypatch, request):
     """Every test starts from seed 0 on the CPU in float32, and leaves the variables as it found them."""
+    import torch
+
     import sftlab as sl
 
+    if "slow" not in request.keywords:  # tiny nets: a second thread costs more than it brings, a busy machine tenfold
+        torch.set_num_threads(1)
     for name in ("SFTLAB_DEVICE", "SFTLAB_PRECISION", "SFTLAB_PROFILE"):
         monkeypatch.setenv(name, "")  # recorded, so that what sl.start sets is undone as well
         monkeypatch.delenv(name)

@@ -23,11 +23,11 @@ FLOORS = [
     {"train"},
     {"study"},
     {"teach"},
-    {"bench", "demo", "cli", "__main__"},
+    {"bench", "demo", "lab", "cli", "__main__"},
 ]
 ENGINE = {"errors", "table", "env", "assets", "data", "model", "train"}
 NO_EXAMPLE_YET = {
-    "TagTokens", "TextInput", "TensorInput", "LossSum", "Task", "Plan", "Stage", "Run", "zero_shot",
+    "TagTokens", "TextInput", "TensorInput", "LossSum", "Task", "Plan", "Stage", "Run", "Comparison", "zero_shot",
 }  # fmt: skip
 
 
@@ -127,6 +127,11 @@ def test_public_name_resolves(name):
     assert name in dir(sftlab)
     if name in sftlab._OWNERS:
         assert value is getattr(importlib.import_module(f"sftlab.{sftlab._OWNERS[name]}"), name)
+
+
+def test_no_public_name_is_a_module():
+    """``sl.plan`` stays the function: importing a submodule of that name would put the module in its place."""
+    assert not {module for module in MODULES if "." not in module} & set(sftlab._OWNERS)
 
 
 @pytest.mark.parametrize("name", sorted(sftlab._OWNERS))

@@ -78,13 +78,18 @@ def split(rows: list[dict]) -> dict[str, list[dict]]:
         for c, label in enumerate(LABELS):
             cell = [row for row in rows if row["topic"] == topic and row["label"] == label]
             rng.shuffle(cell)
+            # Hard ones last: the spare rows are taken from them, so that about a fifth of the set is hard; and
+            # every sixth row of this order goes to each held-out split, so that all splits are equally hard.
+            cell.sort(key=lambda row: row["trait"] != "plain")
             cell = cell[:PER_CELL]
             # 20 held-out rows per topic and split over three classes: 7, 7, 6, the 6 wandering from topic to topic.
             val = 6 if (t + c) % 3 == 0 else 7
             test = 6 if (t + c) % 3 == 1 else 7
-            out["val"] += cell[:val]
-            out["test"] += cell[val : val + test]
-            out["train"] += cell[val + test :]
+            first, second = (0, 3) if (t + c) % 2 else (3, 0)  # the row at the hard end goes to each in turn
+            held = {"val": cell[first::6][:val], "test": cell[second::6][:test]}
+            for name, part in held.items():
+                out[name] += part
+            out["train"] += [row for row in cell if not any(row in part for part in held.values())]
     for name, part in out.items():
         rng.shuffle(part)
         if len(part) != SPLITS[name]:

@@ -58,7 +58,7 @@ def compare(
     model: str | Callable = "minilm",
     seeds: int | Sequence[int] = 3,
     split: str = "test",
-    batch: int = 32,
+    batch: int = 16,
     pretrained: Mapping[str, bool] | None = None,
 ) -> Comparison:
     """Fine-tune by every plan with every seed, and evaluate.

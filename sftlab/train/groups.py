@@ -80,4 +80,9 @@ def _size(parameters) -> int:
 
 
 def _span(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} ... {names[-1]} ({len(names)} layers)"
+    if len(names) == 1:
+        return names[0]
+    # The full path of the first, and of the last what differs: lines stay short enough for a page.
+    first, last = names[0].split("."), names[-1].split(".")
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    return f"{names[0]} ... {'.'.join(last[same:])} ({len(names)} layers)"

@@ -19,6 +19,7 @@ from .plan import Applied, Plan
 from .plan import plan as plan_by_name
 from .run import Cost, Run
 from .schedule import SCHEDULES, progress_of
+from .stopper import Stopper
 from .task import LossSum, Task
 
 READ_EVERY = 20  # optimizer steps between two looks at the loss, on a GPU
@@ -68,7 +69,7 @@ def fit(
     task: Task,
     plan: Plan | str,
     *,
-    batch: int = 32,
+    batch: int = 16,
     micro_batch: int | None = None,
     seed: int | None = None,
     validate: str | None = "val",
@@ -110,7 +111,10 @@ def fit(
     """
     plan = plan_by_name(plan) if isinstance(plan, str) else plan
     seed = env.current().seed if seed is None else seed
-    stopper = Stopper(monitor, patience)
+    stopper = Stopper(monitor, patience, task)
+    for name, size in (("batch", batch), ("micro_batch", micro_batch)):
+        if size is not None and (size != int(size) or size < 1):
+            raise ValueError(f"{name} must be a whole number, at least 1, not {size}")
     device = env.current().device
     model.to(device)
     items = task.encode(task.examples("train"), model)
@@ -119,6 +123,7 @@ def fit(
         raise unknown("split to monitor", validate, task.splits)
     run = Run(model, task, plan, batch=batch, seed=seed)
     run.note(_cut_line(items))
+    run.note(_left_out_line(items, len(task.examples("train"))))
     step_count = math.ceil(len(items) / batch)
     view = Live(run, sum(stage.epochs for stage in plan.stages) * step_count, show)
     began = time.perf_counter()
@@ -194,47 +199,6 @@ def check_finite(run: Run, source: Source, device: torch.device) -> None:
     )
 
 
-class Stopper:
-    """Keeps the best weights by an explicit direction and says when patience is over."""
-
-    def __init__(self, monitor: tuple[str, str] | None, patience: int | None):
-        if patience is not None and (monitor is None or patience < 1):
-            raise ValueError("patience needs a monitor such as ('macro_f1', 'max') and a number of at least 1")
-        if monitor is not None and (isinstance(monitor, str) or len(monitor) != 2 or monitor[1] not in ("min", "max")):
-            raise unknown("monitor (a metric and a direction)", monitor, ["('macro_f1', 'max')", "('loss', 'min')"])
-        self.monitor, self.patience = monitor, patience
-        self.best: dict | None = None
-        self.weights: dict | None = None
-        self.waited = 0
-
-    def new_stage(self) -> None:
-        """Patience counts within a stage; the best weights are those of the whole run."""
-        self.waited = 0
-
-    def see(self, run: Run, model: torch.nn.Module) -> None:
-        if self.monitor is None:
-            return
-        metric, direction = self.monitor
-        latest = run.evaluations[-1]
-        if metric not in latest:
-            raise unknown("metric", metric, [k for k, v in latest.items() if isinstance(v, float)])
-        sign = 1 if direction == "max" else -1
-        if self.best is None or sign * latest[metric] > sign * self.best[metric]:
-            self.best, self.waited = latest, 0
-            self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        else:
-            self.waited += 1
-
-    @property
-    def exhausted(self) -> bool:
-        return self.patience is not None and self.waited >= self.patience
-
-    def restore(self, run: Run, model: torch.nn.Module) -> None:
-        if self.weights is not None:
-            model.load_state_dict(self.weights)
-            run.best = self.best
-
-
 def _seed_step(device: torch.device, seed: int, step: int) -> None:
     """Dropout is a function of (seed, step): a resumed run draws what the straight run would have drawn."""
     if device.type == "cuda":
@@ -277,4 +241,14 @@ def _cut_line(items: list[dict]) -> str:
     return (
         f"{len(cut)} of {len(items)} texts are longer than {len(longest['input_ids'])} tokens and were cut "
         f"(the longest: index {longest['index']}, {longest['cut_from']:,} tokens)."
+    )
+
+
+def _left_out_line(items: list[dict], count: int) -> str:
+    left_out = sorted(set(range(count)) - {item["index"] for item in items})
+    if not left_out:
+        return ""
+    return (
+        f"{len(left_out)} of {count} examples have no label that the loss may see and were left out: "
+        f"index {', '.join(map(str, left_out[:10]))}{' ...' if len(left_out) > 10 else ''}."
     )
