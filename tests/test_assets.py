@@ -248,7 +248,7 @@ def test_damage_is_named(course, kind, file):
     said = str(caught.value)
     assert str(place / file) in said
     if kind == "missing":
-        assert "missing" in said
+        assert "is missing from checkpoint" in said
     else:
         assert digest(CONTENT[file]) in said
         assert digest((place / file).read_bytes()) in said
@@ -273,16 +273,14 @@ def test_remedy_fits_the_place(course):
 
 
 @pytest.mark.parametrize("call", [assets.find_asset, assets.store])
-@pytest.mark.xfail(
-    strict=True, reason="_remedy tells to delete every folder outside bundle and package, the user's too"
-)
 def test_remedy_never_deletes_what_the_user_named(course, call):
     """``sftlab assets add toy ~`` must not answer "Delete /home/me": the folder is the user's, not ours."""
     mine = put(course / "mine")
     damage(mine / "config.json", "missing")
     with pytest.raises(AssetError) as caught:
         call("toy", mine)
-    assert "delete" not in str(caught.value).lower()
+    said = str(caught.value).replace(str(course), "")  # pytest puts the name of the test into the path
+    assert "delete" not in said.lower()
 
 
 def test_digest_is_remembered(course, monkeypatch):
@@ -407,7 +405,6 @@ def test_killed_store_leaves_nothing_or_everything(course, moment):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a Unix signal")
-@pytest.mark.xfail(strict=True, reason="store does not sweep the scratch folders of killed processes")
 def test_scratch_of_a_killed_store_is_swept(course):
     """The next store, which holds the lock, removes what a killed one left: 90 MB each time otherwise."""
     put(course / "mine")

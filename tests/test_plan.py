@@ -284,7 +284,6 @@ def test_modes_of_layers_without_parameters(net, training):
     assert {name: net.get_submodule(name).training for name in training} == training
 
 
-@pytest.mark.xfail(strict=True, reason="_modes takes bare buffers in front of everything for trained")
 def test_statistics_of_the_input_do_not_move_under_a_frozen_trunk():
     """BatchNorm without a scale as the very first layer is part of the frozen trunk: its buffers stay (P5)."""
     net = nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Linear(2, 2), nn.Linear(2, 2))

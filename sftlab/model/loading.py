@@ -55,7 +55,8 @@ def load(
         raise unknown("model", name, (n for n in assets.names() if assets.card(n)["kind"] == "checkpoint"))
     place = assets.find_asset(name, folder)
     trunk, loading = load_trunk(place, seed=seed, pretrained=pretrained)
-    model = HEADS[task.kind](trunk, len(task.label_names), dropout)
+    with torch.random.fork_rng(devices=[]):
+        model = HEADS[task.kind](trunk, len(task.label_names), dropout)
     init_head(model.head, seed)
     model.tokenizer, model.max_tokens = _tokenizer(place, trunk, about["facts"].get("max_tokens"))
     model.name, model.loading = name, {**loading, "new": ["head.weight", "head.bias"]}

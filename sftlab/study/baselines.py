@@ -45,6 +45,8 @@ def zero_shot(model, task: Task, descriptions: Mapping[str, str], split: str = "
         UnknownName: a description for a label that does not exist, or none for one that does.
 
     Source: Yin et al. (2019), Benchmarking Zero-shot Text Classification, the label-similarity baseline.
+
+    >>> zero_shot(model, task, {"bad": "This is bad news.", "good": "This is good news."})     # doctest: +SKIP
     """
     for label in set(descriptions) ^ set(task.label_names):
         raise unknown("label to describe", label, task.label_names)

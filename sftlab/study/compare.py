@@ -13,7 +13,12 @@ from ..train.task import Task
 
 
 class Comparison:
-    """Results of :func:`compare`: ``results[plan]`` is a list of one dict per seed."""
+    """Results of :func:`compare`: ``results[plan]`` is a list of one dict per seed.
+
+    >>> results = {"a": [{"f1": 0.5}, {"f1": 0.6}], "b": [{"f1": 0.8}, {"f1": 0.82}]}
+    >>> Comparison(results, "f1", "test").exceeds("b", "a")
+    True
+    """
 
     def __init__(self, results: dict[str, list[dict]], metric: str, split: str):
         self.results, self.metric, self.split = results, metric, split

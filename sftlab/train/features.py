@@ -21,11 +21,12 @@ class Source:
     model: Callable  # what the task calls
     task: Task
     items: dict[str, list[dict]]
+    ordered_by: Task | None = None  # whose lengths order the samples, if not `task`'s: cached batches are the live ones
 
     @property
     def lengths(self) -> list[int] | None:
         """Length of each training sample, None if they are all of one size."""
-        lengths = [self.task.inputs.length(item) for item in self.items["train"]]
+        lengths = [(self.ordered_by or self.task).inputs.length(item) for item in self.items["train"]]
         return None if None in lengths else lengths
 
     def batches(self, groups: Sequence[Sequence[int]], device: torch.device, split: str = "train") -> Iterator[dict]:
@@ -54,7 +55,7 @@ def cached(model, task: Task, items: dict, run) -> Source:
     count = sum(len(rows) for rows in stored.values() if rows)
     run.note(f"The frozen trunk ran once for each of {count:,} samples; the head trains on its stored outputs.")
     run.cached_seconds = time.perf_counter() - began
-    return Source(model, model.classify, view, stored)
+    return Source(model, model.classify, view, stored, ordered_by=task)
 
 
 def _run_trunk(model, task: Task, items: list[dict], device: torch.device, batch: int = 64) -> list[dict]:
@@ -68,6 +69,5 @@ def _run_trunk(model, task: Task, items: list[dict], device: torch.device, batch
             rows = order[start : start + batch]
             for group in source.batches([rows], device):
                 for row, vector in zip(rows, model.features(**group["inputs"]).float().cpu(), strict=True):
-                    kept = {k: v for k, v in items[row].items() if k in ("labels", "index")}
-                    stored[row] = {**kept, "input": vector}
+                    stored[row] = {**items[row], "input": vector}  # nothing is dropped (P35)
     return stored

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ..data.collate import length_mask, pad
-from ..errors import SftlabError
+from ..errors import SftlabError, bad_data
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,9 @@ class TextInput:
     """Text of one column, tokenised by the tokenizer that came with the model.
 
     The tokenizer is never fitted again: the ids must keep the meaning that they had in pretraining (S7).
+
+    >>> TextInput("title").problems({"title": ""})
+    "'title' is empty"
     """
 
     column: str = "text"
@@ -72,7 +75,12 @@ class WordsInput(TextInput):
 
 @dataclass(frozen=True)
 class TensorInput:
-    """A tensor per example (image [channels, height, width], or features [width]); the model is called with a stack."""
+    """A tensor per example (image [channels, height, width], or features [width]); the model is called with a stack.
+
+    >>> items = [{"input": torch.zeros(3, 8, 8)}, {"input": torch.ones(3, 8, 8)}]
+    >>> TensorInput().collate(items, model=None)["input"].shape
+    torch.Size([2, 3, 8, 8])
+    """
 
     column: str = "input"
 
@@ -83,7 +91,12 @@ class TensorInput:
         return None if torch.isfinite(value).all() else f"{self.column!r} holds NaN or infinite values"
 
     def encode(self, examples: Sequence[dict], model) -> list[dict]:
-        return [{"input": example[self.column]} for example in examples]
+        values = [example[self.column] for example in examples]
+        shape = values[0].shape
+        wrong = [f"[{i}]: {list(v.shape)} instead of {list(shape)}" for i, v in enumerate(values) if v.shape != shape]
+        if wrong:
+            raise bad_data(f"tensors in {self.column!r} must have one shape", wrong)
+        return [{"input": value} for value in values]
 
     def length(self, item: dict) -> None:
         return None

@@ -12,7 +12,7 @@ import torch
 from .. import env
 from ..data.batching import epoch_order, mix, split_step
 from ..errors import NonFiniteLoss, SftlabError, unknown
-from .evaluate import evaluate_items
+from .evaluate import eval_mode, evaluate_items
 from .features import Source, cached, live
 from .live import Live
 from .plan import Applied, Plan
@@ -27,7 +27,7 @@ READ_EVERY = 20  # optimizer steps between two looks at the loss, on a GPU
 
 def train_step(
     source: Source, task: Task, micro_batches: Iterable[dict], applied: Applied, clip: float | None
-) -> tuple[LossSum, torch.Tensor | None]:
+) -> tuple[LossSum, torch.Tensor]:
     """Gradients of one optimizer step: sums over all micro-batches, then one division by the count of the whole step.
 
     Because the division comes last, 1 batch of 8 and 4 micro-batches of 2 give the same gradient, however unequal
@@ -41,7 +41,7 @@ def train_step(
         clip: greatest gradient norm, or None.
 
     Returns:
-        (loss, norm): summed loss and count of the step; the gradient's norm before clipping, None without ``clip``.
+        (loss, norm): summed loss and count of the step; the gradient's norm before clipping.
     """
     parameters = applied.parameters
     for parameter in parameters:
@@ -51,14 +51,15 @@ def train_step(
     for batch in micro_batches:
         with env.current().autocast():
             part = task.loss(source.model, batch)
+        if not part.total.requires_grad:
+            raise SftlabError("the loss does not depend on what the plan trains: is the head used in forward?")
         part.total.backward()
         total, count = total + part.total.detach(), count + part.count
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         raise SftlabError("no trained parameter got a gradient: the loss does not depend on what the plan trains.")
-    norm, scale = None, 1 / count
+    norm, scale = torch.nn.utils.get_total_norm(gradients) / count, 1 / count
     if clip is not None:
-        norm = torch.nn.utils.get_total_norm(gradients) / count
         scale = (clip / (norm + 1e-6)).clamp(max=1) / count
     torch._foreach_mul_(gradients, scale)  # mean and clipping in one pass over the gradients
     return LossSum(total, count), norm
@@ -86,9 +87,10 @@ def fit(
         task: data, loss, metrics.
         plan: a :class:`Plan`, or the name of one.
         batch: samples per optimizer step.
-        micro_batch: samples per forward pass; smaller saves memory and changes nothing else.
+        micro_batch: samples per forward pass; smaller saves memory and changes nothing else (a BatchNorm that
+            trains is the exception, and then a note says so: it normalises what it sees at once).
         seed: order and dropout; default: the seed of ``sl.start``. The caller's random state is left alone.
-        validate: the split that is evaluated after each epoch, None for none; skipped if the task has no such split.
+        validate: the split that is evaluated after each epoch, None for none; a task without ``val`` has none.
         monitor: ``("macro_f1", "max")`` or ``("loss", "min")``: keep the best weights of each run and return to
             them at the end. The direction is never guessed (P20).
         patience: with ``monitor``: end a stage after so many evaluations without improvement.
@@ -118,9 +120,9 @@ def fit(
     device = env.current().device
     model.to(device)
     items = task.encode(task.examples("train"), model)
+    if validate not in task.splits and (monitor or validate not in (None, "val")):
+        raise unknown("split", validate, task.splits)
     held_out = task.encode(task.examples(validate), model) if validate in task.splits else None
-    if monitor and held_out is None:
-        raise unknown("split to monitor", validate, task.splits)
     run = Run(model, task, plan, batch=batch, seed=seed)
     run.note(_cut_line(items))
     run.note(_left_out_line(items, len(task.examples("train"))))
@@ -130,6 +132,8 @@ def fit(
     with _own_randomness(device), env.PeakMemory(device) as memory, _interruptible() as interrupted, view:
         for number, stage in enumerate(plan.stages):
             applied = plan.apply(model, number)
+            if micro_batch and micro_batch < batch and applied.trains_batch_norm:
+                run.note(f"BatchNorm trains here and takes its statistics from micro-batches of {micro_batch}.")
             optimizer = applied.optimizer()
             view.stage(number, applied)
             make = cached if cache and applied.head_only and hasattr(model, "classify") else live
@@ -185,7 +189,7 @@ def check_finite(run: Run, source: Source, device: torch.device) -> None:
     culprits = []
     if not math.isfinite(bad["loss"]):  # the slow path of a failed run: which samples do it alone?
         for row in bad["rows"]:
-            with torch.no_grad():
+            with eval_mode(source.owner), torch.no_grad():
                 part = source.task.loss(source.model, next(source.batches([[row]], device)))
             if not math.isfinite(float(part.total)):
                 culprits.append(source.items["train"][row]["index"])
@@ -203,6 +207,8 @@ def _seed_step(device: torch.device, seed: int, step: int) -> None:
     """Dropout is a function of (seed, step): a resumed run draws what the straight run would have drawn."""
     if device.type == "cuda":
         torch.cuda.manual_seed(mix(seed, step))
+    elif device.type == "mps":
+        torch.mps.manual_seed(mix(seed, step))
     else:
         torch.default_generator.manual_seed(mix(seed, step))
 

@@ -21,6 +21,12 @@ class Stage:
         lr: peak learning rate of the topmost trained trunk layer.
         head_lr: peak learning rate of the head; default ``lr``.
         layer_decay: each trunk layer further down learns at this factor of the one above it.
+
+    Raises:
+        UnknownName, ValueError: a part that does not exist; epochs, rate or decay out of range.
+
+    >>> Stage("all", epochs=3, lr=1e-4, head_lr=1e-3).train
+    'all'
     """
 
     train: str | int
@@ -54,6 +60,10 @@ class Plan:
         warmup: share of a stage's steps in which the rate rises from 0.
         weight_decay: of AdamW, on matrices and kernels only (P37).
         clip: greatest norm of the gradient; None for no clipping.
+
+    >>> plan = Plan("head, then all", (Stage("head", 5, 1e-2), Stage("all", 2, 1e-4)), schedule="cosine")
+    >>> len(plan.stages)
+    2
     """
 
     name: str
@@ -123,6 +133,11 @@ class Applied:
         """Everything that trains."""
         return [p for group in self.groups for p in group.parameters]
 
+    @property
+    def trains_batch_norm(self) -> bool:
+        """True if a BatchNorm is in train mode: its result then depends on what else is in the (micro-)batch."""
+        return any(training and "BatchNorm" in type(module).__name__ for module, training in self.modes)
+
     def enforce(self) -> None:
         """Set every module's mode as the plan wants it, whatever ``train()`` or ``eval()`` did before."""
         for module, training in self.modes:
@@ -148,7 +163,7 @@ def _modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
     """
     modes: list[tuple[nn.Module, bool]] = []
     waiting: list[int] = []  # positions in `modes` of parameterless modules whose neighbour has not come yet
-    before = True
+    before: bool | None = None
 
     def visit(module: nn.Module, inside_frozen: bool) -> None:
         nonlocal before
@@ -159,8 +174,8 @@ def _modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
             settle(False)
             return
         if not parameters:
-            modes.append((module, before))
-            if next(module.buffers(), None) is None:
+            modes.append((module, bool(before)))
+            if before is None or next(module.buffers(), None) is None:
                 waiting.append(len(modes) - 1)
             for child in module.children():
                 visit(child, False)

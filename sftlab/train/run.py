@@ -40,6 +40,10 @@ class Run:
         cost: see :class:`Cost`.
         stopped: why the run ended early, or None.
         notes: one line each about what happened to the data (cut texts, cached features).
+
+    >>> run = sl.fit(model, task, "full")                       # doctest: +SKIP
+    >>> run.evaluations[-1]["macro_f1"], run.cost.seconds       # doctest: +SKIP
+    (0.86, 41.3)
     """
 
     def __init__(self, model, task, plan, batch: int, seed: int):
@@ -78,8 +82,8 @@ class Run:
             rows, loss = entry.pop("rows"), entry.pop("sum")
             entry["count"] = int(loss.count)
             entry["loss"] = float(loss.total) / entry["count"] if entry["count"] else math.nan
-            entry["norm"] = None if entry["norm"] is None else float(entry["norm"])
-            if not math.isfinite(entry["loss"]) or (entry["norm"] is not None and not math.isfinite(entry["norm"])):
+            entry["norm"] = float(entry["norm"])
+            if not math.isfinite(entry["loss"]) or not math.isfinite(entry["norm"]):
                 return {**entry, "rows": rows}
             self.steps.append(entry)
         return None
@@ -113,9 +117,14 @@ class Run:
         for i, (example, p) in enumerate(
             zip(self.task.examples(split), predict(self.model, self.task, split), strict=True)
         ):
-            true = self.task.label_names[self.task.label_id(example[label])]
-            if p.label != true:
-                rows.append((p.probability, [i, true, p.label, f"{p.probability:.2f}", example[column]]))
+            if isinstance(p.label, list):
+                each = zip(example[label], p.label, p.probability, example[column], strict=False)
+            else:
+                each = [(example[label], p.label, p.probability, example[column])]
+            for given, found, sure, what in each:
+                true = self.task.label_id(given)
+                if true is not None and found != self.task.label_names[true]:
+                    rows.append((sure, [i, self.task.label_names[true], found, f"{sure:.2f}", what]))
         rows.sort(key=lambda row: -row[0])
         note = f"{len(rows)} of {len(self.task.examples(split))} wrong in {split!r}"
         return Table(["index", "true", "predicted", "sure", column], [row for _, row in rows[:count]], note=note)

@@ -18,6 +18,10 @@ class LossSum:
     """A summed loss and the number of terms in it, both 0-dimensional tensors on the model's device.
 
     Sums can be added over micro-batches, batches and processes; means cannot (P1, P2, P3).
+
+    >>> a, b = LossSum(torch.tensor(6.0), torch.tensor(3)), LossSum(torch.tensor(4.0), torch.tensor(1))
+    >>> ((a.total + b.total) / (a.count + b.count)).item()     # not the mean of 2 and 4
+    2.5
     """
 
     total: torch.Tensor
@@ -52,6 +56,10 @@ class Task(ABC):
 
     Raises:
         BadData: no or unusable examples; the message lists them with split and index.
+
+    >>> task = Classify({"train": [{"text": "a", "label": 0}], "val": []}, ["no", "yes"])
+    >>> len(task.examples("train")), task.label_names
+    (1, ['no', 'yes'])
     """
 
     kind: str
@@ -87,6 +95,10 @@ class Task(ABC):
 
     def problems(self, example: dict) -> str | None:
         """What is wrong with one example, or None."""
+        if not isinstance(example, Mapping):
+            return (
+                f"must be a dict with {self.inputs.column!r} and {self.label_column!r}, found {type(example).__name__}"
+            )
         return self.inputs.problems(example) or self.label_problem(example)
 
     def label_id(self, label) -> int | None:
@@ -227,6 +239,10 @@ class TagTokens(Task):
         BadData: see :class:`Task`.
 
     Source: Devlin et al. (2019), BERT, section 5.3 (first sub-token).
+
+    >>> task = TagTokens({"train": [{"words": ["Mara", "sings"], "tags": ["B-PER", "O"]}]}, ["O", "B-PER"])
+    >>> task.label_id("B-PER")
+    1
     """
 
     kind = "token tagging"
