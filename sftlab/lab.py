@@ -1,6 +1,7 @@
 """``python -m sftlab.lab``: JupyterLab on the chapter list, without its questions about news and updates."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,10 +24,9 @@ def main() -> int:
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.default_url=/lab/tree/notebooks/README.md", *sys.argv[1:],
     ]  # fmt: skip
-    try:
-        return subprocess.run(command).returncode
-    except KeyboardInterrupt:
-        return 0
+    if os.name == "posix":
+        os.execv(sys.executable, command)  # become JupyterLab: signals reach it, nothing is left behind
+    return subprocess.run(command).returncode
 
 
 if __name__ == "__main__":

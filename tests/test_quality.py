@@ -4,6 +4,8 @@ from statistics import mean
 
 import pytest
 
+from test_data import SPLITS, naive_bayes
+
 import sftlab as sl
 from sftlab.bench.quality import measure
 from sftlab.study.compare import spread
@@ -25,6 +27,11 @@ def test_full_beats_head_only_and_zero_shot_by_more_than_the_spread(scores):
 
 def test_full_reaches_085(scores):
     assert mean(scores["full"]["test"]) >= 0.85, scores["full"]["test"]
+
+
+def test_full_beats_a_bag_of_words_by_more_than_the_spread(scores):
+    """Naive Bayes on words has no seed; a fine-tuned model that does not beat it is not worth its weights."""
+    assert mean(scores["full"]["test"]) - naive_bayes(SPLITS["train"], SPLITS["test"]) > spread(scores["full"]["test"])
 
 
 def test_out_of_domain_is_measured_too_and_lower(scores):

@@ -131,7 +131,7 @@ def _groups(model: nn.Module, stage, decay: float) -> list[dict]:
 
 
 def _difference(a: nn.Module, b: nn.Module) -> float:
-    return max(float((x - y).abs().max()) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    return max(float((x - y).detach().abs().max()) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
 
 def _minilm() -> tuple[nn.Module, Task]:
