@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -50,7 +51,7 @@ def read_chapter(path: Path) -> dict:
         sys.exit(f"{path.name}: no Markdown cell starts with a title (`# Title`).")
     # The table adds the number itself. A letter counts as one only before a mark: "A real model" keeps its article.
     title = re.sub(r"^((Chapter|Appendix)\s+)?(\d\d\b|[A-D](?=[.:]))[\s.:·–-]*", "", heading[1].strip())
-    intro = re.split(r"^#+ ", text[heading.end():], maxsplit=1, flags=re.MULTILINE)[0].strip()
+    intro = re.split(r"^#+ ", text[heading.end() :], maxsplit=1, flags=re.MULTILINE)[0].strip()
     intro = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", intro).replace("|", "\\|")  # links become their text
     promise = " ".join(re.split(r"\n\s*\n", intro)[0].split())
     promise = re.split(r"(?<=[.!?])[*_]*\s+(?=[*_]*[A-Z])", promise)[0].strip("*_ ")
@@ -106,8 +107,9 @@ def tables(parts: list[dict]) -> dict[Path, str]:
         "# SFT Lab: the chapters\n\nClick a chapter to open it, then run its cells from the top "
         "(Run, Run All Cells).\n\n" + chapter_table(parts, "") + "\n"
     )
+    mark = "<!-- chapters: python book/build.py --tables -->"
     return {
-        ROOT / "README.md": f"{before}<!-- chapters: python book/build.py --tables -->\n{table}\n<!-- /chapters -->{after}",
+        ROOT / "README.md": f"{before}{mark}\n{table}\n<!-- /chapters -->{after}",
         NOTEBOOKS / "README.md": first_page,
     }
 
@@ -128,9 +130,11 @@ def fetch_browser_libraries() -> None:
     stamp = VENDOR / ".stamp"
     if stamp.exists() and stamp.read_text() == fingerprint:
         return
-    npm = shutil.which("npm")  # on Windows npm is npm.cmd, which only its full path starts
+    # Beside this Python first: the extra `book` brings npm as a Python package. On Windows npm is npm.cmd or npm.exe.
+    beside = str(Path(sys.executable).parent)
+    npm = shutil.which("npm", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
     if not npm:
-        sys.exit("npm is missing. Install Node.js 18 or newer, which brings npm; only building the book needs it.")
+        sys.exit('npm is missing. Run: pip install -e ".[book]", or install Node.js 18 or newer, which brings npm.')
     print("Installing MathJax and mermaid (npm ci) ...", flush=True)
     if subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=BOOK).returncode:
         sys.exit("npm ci failed; its message is above. It needs a package registry the first time.")
@@ -169,8 +173,10 @@ def main() -> None:
         shutil.rmtree(doctrees, ignore_errors=True)  # Sphinx would not repeat the warnings of a page that it has stored
         sys.exit("The book was not built without warnings; they are above.")
     print(f"The book: {HTML / 'index.html'}")
-    print(f"To read it: {Path(sys.executable).name} -m http.server -d {HTML.relative_to(ROOT)}"
-          " (diagrams and search need a server)")
+    print(
+        f"To read it: {Path(sys.executable).name} -m http.server -d {HTML.relative_to(ROOT)}"
+        " (diagrams and search need a server)"
+    )
 
 
 if __name__ == "__main__":

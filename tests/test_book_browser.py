@@ -25,6 +25,8 @@ FLAGS = [
 ]
 PAGES = sorted(p.relative_to(HTML).as_posix() for d in ("book", "notebooks") for p in (HTML / d).glob("*.html"))
 
+if os.environ.get("SFTLAB_REQUIRE_BROWSER") and not (PAGES and CHROMIUM):
+    raise RuntimeError("SFTLAB_REQUIRE_BROWSER is set, but the built book or a Chromium is missing")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
     pytest.mark.skipif(not PAGES, reason="the book is not built: python book/build.py"),

@@ -3,7 +3,6 @@
 from statistics import mean
 
 import pytest
-
 from test_data import SPLITS, naive_bayes
 
 import sftlab as sl

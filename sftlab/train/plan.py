@@ -217,7 +217,7 @@ def last_k(k: int, epochs: int = 3, lr: float = 5e-5, head_lr: float | None = 1e
     return Plan(f"last {k}", (Stage(k, epochs, lr, head_lr),), **shared)
 
 
-def full(epochs: int = 4, lr: float = 1.5e-4, head_lr: float | None = 1e-3, layer_decay: float = 1.0, **shared) -> Plan:
+def full(epochs: int = 3, lr: float = 1.5e-4, head_lr: float | None = 1e-3, layer_decay: float = 1.0, **shared) -> Plan:
     """Train everything; ``layer_decay`` below 1 makes lower layers learn more slowly.
 
     Source: Howard and Ruder (2018), ULMFiT, section 3.2 (discriminative rates).
