@@ -82,7 +82,5 @@ def _size(parameters) -> int:
 def _span(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
-    # The full path of the first, and of the last what differs: lines stay short enough for a page.
-    first, last = names[0].split("."), names[-1].split(".")
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
-    return f"{names[0]} ... {'.'.join(last[same:])} ({len(names)} layers)"
+    # The full path of the first and the end of the last: the table stays narrow enough for a page.
+    return f"{names[0]} ... {'.'.join(names[-1].split('.')[-2:])} ({len(names)} layers)"
