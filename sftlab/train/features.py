@@ -1,7 +1,6 @@
 """Where a stage's batches come from: the model itself, or the stored outputs of its frozen trunk."""
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,14 +46,12 @@ def cached(model, task: Task, items: dict, run) -> Source:
     The same numbers as :func:`live` up to rounding, because a frozen trunk is in eval mode: no dropout, no moving
     statistics. ``model`` offers ``features(**inputs)`` and ``classify(features)``.
     """
-    began = time.perf_counter()
     device = next(model.parameters()).device
     stored = {split: _run_trunk(model, task, rows, device) if rows else rows for split, rows in items.items()}
     view = copy.copy(task)  # the same task, fed with vectors instead of text
     view.inputs = TensorInput()
     count = sum(len(rows) for rows in stored.values() if rows)
     run.note(f"The frozen trunk ran once for each of {count:,} samples; the head trains on its stored outputs.")
-    run.cached_seconds = time.perf_counter() - began
     return Source(model, model.classify, view, stored, ordered_by=task)
 
 

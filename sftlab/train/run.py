@@ -54,7 +54,6 @@ class Run:
         self.best: dict | None = None
         self.cost: Cost | None = None
         self.stopped: str | None = None
-        self.cached_seconds = 0.0
         self._unread: list[dict] = []
         self.samples = 0
 
