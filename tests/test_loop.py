@@ -113,6 +113,7 @@ class Scripted(sl.Classify):
     """A task whose held-out score is written down beforehand."""
 
     script = (0.3, 0.9, 0.5, 0.4, 0.95, 0.1)
+    metric_names = ("score",)
 
     def metrics(self, predicted, true):
         self.calls = getattr(self, "calls", -1) + (len(true) > 1)  # one label alone: somebody asks for the names
@@ -586,7 +587,7 @@ def test_empty_data():
     with pytest.raises(BadData, match="'val' has no examples"):
         fit(model, task, "full")
     for names in (["red"], [], ["red", "red"]):
-        with pytest.raises(BadData, match="two different labels"):
+        with pytest.raises(BadData, match="2 different labels"):
             sl.Classify({"train": [{"text": "a", "label": "red"}]}, names)
 
 

@@ -19,10 +19,11 @@ from ..errors import SftlabError
 from ..model.loading import load
 from ..table import Table
 from ..train.catalog import task as task_by_name
+from ..train.classify import Classify
 from ..train.inputs import TensorInput
 from ..train.loop import fit
 from ..train.plan import Plan, full
-from ..train.task import Classify, Task
+from ..train.task import Task
 from . import Measured
 
 SAMPLES, BATCH = 320, 32

@@ -2,7 +2,8 @@
 
 from ..data import headlines
 from ..errors import unknown
-from .task import Classify, Task
+from .classify import Classify
+from .task import Task
 
 TASKS = {
     "headlines": lambda: headlines.sentiment(),

@@ -48,10 +48,15 @@ def evaluate_items(source: Source, items: list[dict], device: torch.device, batc
         total += part.total.double().cpu()
         count += int(part.count)
         found, expected = source.task.decode(logits, group)
-        predicted.append(found.cpu())
-        true.append(expected.cpu())
-    metrics = source.task.metrics(torch.cat(predicted), torch.cat(true))
+        predicted.append(found)
+        true.append(expected)
+    metrics = source.task.metrics(_join(predicted), _join(true))
     return {"loss": float(total / count), **metrics, "count": count}
+
+
+def _join(parts: list):
+    """One tensor from tensors, one list from lists."""
+    return torch.cat([p.cpu() for p in parts]) if isinstance(parts[0], torch.Tensor) else [x for p in parts for x in p]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from .. import env
+from ..data.batching import mix
 from ..data.collate import to_device
 from .inputs import TensorInput
 from .task import Task
@@ -28,11 +29,25 @@ class Source:
         lengths = [(self.ordered_by or self.task).inputs.length(item) for item in self.items["train"]]
         return None if None in lengths else lengths
 
-    def batches(self, groups: Sequence[Sequence[int]], device: torch.device, split: str = "train") -> Iterator[dict]:
-        """Collated batches on the device, one per group of sample numbers."""
-        items = self.items[split]
+    def batches(
+        self, groups: Sequence[Sequence[int]], device: torch.device, split: str = "train", draw: int | None = None
+    ) -> Iterator[dict]:
+        """Collated batches on the device, one per group of sample numbers.
+
+        Args:
+            draw: names the pass over the data; augmentation is a function of it and of the sample (P18). None: no
+                augmentation, and the same random numbers for a sample every time.
+        """
         for rows in groups:
-            yield to_device(self.task.collate([items[row] for row in rows], self.owner), device)
+            items = [self.items[split][row] for row in rows]
+            if draw is not None and self.task.augment is not None:
+                items = [
+                    self.task.augment(item, torch.Generator().manual_seed(mix(draw, item["index"]))) for item in items
+                ]
+            batch = self.task.collate(items, self.owner)
+            if self.task.draws:
+                batch["seeds"] = [mix(draw or 0, item["index"], 1) for item in items]
+            yield to_device(batch, device)
 
 
 def live(model, task: Task, items: dict, run) -> Source:

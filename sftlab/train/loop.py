@@ -148,7 +148,7 @@ def fit(
                     for group in optimizer.param_groups:
                         group["lr"] = group["peak_lr"] * factor
                     _seed_step(device, seed, run.step)
-                    batches = source.batches(split_step(rows, micro_batch), device)
+                    batches = source.batches(split_step(rows, micro_batch), device, draw=mix(seed, number, epoch))
                     loss, norm = train_step(source, source.task, batches, applied, plan.clip)
                     run.record(number, epoch, rows, loss, norm, optimizer.param_groups[-1]["lr"])
                     # On a CPU the value is at hand: look before the weights are touched. On a GPU reading it would

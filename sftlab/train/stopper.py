@@ -16,7 +16,7 @@ class Stopper:
         if monitor is not None and (isinstance(monitor, str) or len(monitor) != 2 or monitor[1] not in ("min", "max")):
             raise unknown("monitor (a metric and a direction)", monitor, ["('macro_f1', 'max')", "('loss', 'min')"])
         if monitor is not None:  # asked of the task now, not after the first epoch
-            known = ["loss", *task.metrics(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))]
+            known = ["loss", *task.metric_names]
             if monitor[0] not in known:
                 raise unknown("metric", monitor[0], known)
         self.monitor, self.patience = monitor, patience

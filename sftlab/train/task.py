@@ -1,14 +1,13 @@
 """A task is data, loss, metric and decoding. Its loss is a sum and a count; whoever needs a mean divides once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from ..errors import NoSupervision, bad_data, unknown
-from .inputs import TensorInput, TextInput, WordsInput
 
 IGNORE = -100  # a position without a label: torch's default for cross-entropy
 
@@ -54,21 +53,32 @@ class Task(ABC):
         inputs: how the input column becomes tensors.
         name: shown in tables and errors.
 
+    Attributes:
+        augment: ``augment(item, generator) -> item``, called on an encoded training item each time it is drawn; the
+            generator is a function of (seed, epoch, index), so that a resumed run draws the same (P18).
+
     Raises:
         BadData: no or unusable examples; the message lists them with split and index.
 
+    >>> from sftlab.train.classify import Classify
     >>> task = Classify({"train": [{"text": "a", "label": 0}], "val": []}, ["no", "yes"])
     >>> len(task.examples("train")), task.label_names
     (1, ['no', 'yes'])
     """
 
     kind: str
+    metric_names: tuple[str, ...] = ("accuracy", "macro_f1")  # what `metrics` returns
+    fewest_labels = 2  # 0: the task has no classes
+    draws = False  # True: the loss draws random numbers per sample, and batches carry ``seeds`` for them
+    augment: Callable[[dict, torch.Generator], dict] | None = None
 
     def __init__(self, splits: Mapping[str, Sequence[dict]], label_names: Sequence[str], inputs, name: str):
         self.splits, self.label_names, self.inputs, self.name = dict(splits), list(label_names), inputs, name
         self._id = {label: i for i, label in enumerate(self.label_names)}
-        if len(self._id) < 2 or len(self._id) != len(self.label_names):
-            raise bad_data(self.name, [f"needs at least two different labels, found {self.label_names}"])
+        if len(self._id) < self.fewest_labels or len(self._id) != len(self.label_names):
+            raise bad_data(
+                self.name, [f"needs at least {self.fewest_labels} different labels, found {self.label_names}"]
+            )
         if not self.splits or not self.splits.get("train", [None]):
             raise bad_data(self.name, ["the split 'train' has no examples: there is nothing to learn from"])
         problems = [
@@ -168,13 +178,13 @@ class Task(ABC):
         """The loss of logits that are there already (evaluation needs them for the metrics too)."""
         return cross_entropy_sum(logits, batch["labels"])
 
-    def decode(self, logits: torch.Tensor, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """(predicted classes, true classes) of all labelled positions, flat."""
+    def decode(self, logits: torch.Tensor, batch: dict) -> tuple:
+        """(predicted, true) of a batch for :meth:`metrics`, as tensors or lists: here classes of labelled positions."""
         labels = batch["labels"].reshape(-1)
         seen = labels != IGNORE
         return logits.argmax(dim=-1).reshape(-1)[seen], labels[seen]
 
-    def metrics(self, predicted: torch.Tensor, true: torch.Tensor) -> dict[str, float]:
+    def metrics(self, predicted, true) -> dict[str, float]:
         """Accuracy and macro-averaged F1 over the whole set, both in [0, 1]."""
         from torchmetrics.functional import accuracy, f1_score
 
@@ -183,97 +193,3 @@ class Task(ABC):
             "accuracy": float(accuracy(predicted, true, **setting)),
             "macro_f1": float(f1_score(predicted, true, average="macro", **setting)),
         }
-
-
-class Classify(Task):
-    """One class per example.
-
-    Args:
-        splits: examples such as ``{"text": "Bridge reopens", "label": "positive"}``; labels by name or number.
-        label_names: the classes.
-        inputs: :class:`TextInput` (default) or :class:`TensorInput`.
-        label: the column of the label.
-
-    Raises:
-        BadData: see :class:`Task`; unknown labels are listed with the nearest class.
-
-    >>> task = Classify({"train": [{"text": "Bridge reopens", "label": "good"}]}, ["bad", "good"])
-    >>> task.label_id("good")
-    1
-    """
-
-    def __init__(self, splits, label_names, inputs=None, label: str = "label", name: str = "own data"):
-        self._label = label
-        inputs = inputs or TextInput()
-        self.kind = "tensor classification" if isinstance(inputs, TensorInput) else "text classification"
-        super().__init__(splits, label_names, inputs, name)
-
-    @property
-    def label_column(self) -> str:
-        return self._label
-
-    def label_problem(self, example: dict) -> str | None:
-        label = example.get(self._label)
-        if self.label_id(label) is not None or (isinstance(label, int) and label == IGNORE):
-            return None
-        if isinstance(label, str):
-            return str(unknown("label", label, self.label_names))
-        return f"label {label!r} is not one of the {len(self.label_names)} classes 0 to {len(self.label_names) - 1}"
-
-    def add_labels(self, item: dict, example: dict) -> dict:
-        label = self.label_id(example[self._label])
-        return {**item, "labels": IGNORE if label is None else label, "supervised": label is not None}
-
-    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
-        return torch.tensor([item["labels"] for item in items])
-
-
-class TagTokens(Task):
-    """One tag per word. The first piece of a word carries its tag, the other pieces and special tokens none.
-
-    Args:
-        splits: examples such as ``{"words": ["Mara", "sings"], "tags": ["B-PER", "O"]}``.
-        label_names: the tags.
-
-    Raises:
-        BadData: see :class:`Task`.
-
-    Source: Devlin et al. (2019), BERT, section 5.3 (first sub-token).
-
-    >>> task = TagTokens({"train": [{"words": ["Mara", "sings"], "tags": ["B-PER", "O"]}]}, ["O", "B-PER"])
-    >>> task.label_id("B-PER")
-    1
-    """
-
-    kind = "token tagging"
-
-    def __init__(self, splits, label_names, words: str = "words", tags: str = "tags", name: str = "own data"):
-        self._tags = tags
-        super().__init__(splits, label_names, WordsInput(words), name)
-
-    @property
-    def label_column(self) -> str:
-        return self._tags
-
-    def label_problem(self, example: dict) -> str | None:
-        tags, words = example.get(self._tags), example[self.inputs.column]
-        if not isinstance(tags, list | tuple) or len(tags) != len(words):
-            found = len(tags) if isinstance(tags, list | tuple) else type(tags).__name__
-            return f"{self._tags!r} must have one tag for each of the {len(words)} words, found {found}"
-        wrong = [t for t in tags if self.label_id(t) is None and t != IGNORE]
-        return str(unknown("tag", wrong[0], self.label_names)) if wrong else None
-
-    def add_labels(self, item: dict, example: dict) -> dict:
-        words, tags = item["words"], example[self._tags]
-        labels, before = [], None
-        for word in words:
-            tag = self.label_id(tags[word]) if word is not None and word != before else None
-            labels.append(IGNORE if tag is None else tag)
-            before = word
-        labels += [IGNORE] * (len(item["input_ids"]) - len(labels))
-        return {**item, "labels": labels, "supervised": any(label != IGNORE for label in labels)}
-
-    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
-        from ..data.collate import pad
-
-        return pad([item["labels"] for item in items], IGNORE)

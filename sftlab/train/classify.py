@@ -1,0 +1,102 @@
+"""Classification: one class per example, one tag per word."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ..data.collate import pad
+from ..errors import unknown
+from .inputs import TensorInput, TextInput, WordsInput
+from .task import IGNORE, Task
+
+
+class Classify(Task):
+    """One class per example.
+
+    Args:
+        splits: examples such as ``{"text": "Bridge reopens", "label": "positive"}``; labels by name or number.
+        label_names: the classes.
+        inputs: :class:`TextInput` (default) or :class:`TensorInput`.
+        label: the column of the label.
+
+    Raises:
+        BadData: see :class:`Task`; unknown labels are listed with the nearest class.
+
+    >>> task = Classify({"train": [{"text": "Bridge reopens", "label": "good"}]}, ["bad", "good"])
+    >>> task.label_id("good")
+    1
+    """
+
+    def __init__(self, splits, label_names, inputs=None, label: str = "label", name: str = "own data"):
+        self._label = label
+        inputs = inputs or TextInput()
+        self.kind = "tensor classification" if isinstance(inputs, TensorInput) else "text classification"
+        super().__init__(splits, label_names, inputs, name)
+
+    @property
+    def label_column(self) -> str:
+        return self._label
+
+    def label_problem(self, example: dict) -> str | None:
+        label = example.get(self._label)
+        if self.label_id(label) is not None or (isinstance(label, int) and label == IGNORE):
+            return None
+        if isinstance(label, str):
+            return str(unknown("label", label, self.label_names))
+        return f"label {label!r} is not one of the {len(self.label_names)} classes 0 to {len(self.label_names) - 1}"
+
+    def add_labels(self, item: dict, example: dict) -> dict:
+        label = self.label_id(example[self._label])
+        return {**item, "labels": IGNORE if label is None else label, "supervised": label is not None}
+
+    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
+        return torch.tensor([item["labels"] for item in items])
+
+
+class TagTokens(Task):
+    """One tag per word. The first piece of a word carries its tag, the other pieces and special tokens none.
+
+    Args:
+        splits: examples such as ``{"words": ["Mara", "sings"], "tags": ["B-PER", "O"]}``.
+        label_names: the tags.
+
+    Raises:
+        BadData: see :class:`Task`.
+
+    Source: Devlin et al. (2019), BERT, section 5.3 (first sub-token).
+
+    >>> task = TagTokens({"train": [{"words": ["Mara", "sings"], "tags": ["B-PER", "O"]}]}, ["O", "B-PER"])
+    >>> task.label_id("B-PER")
+    1
+    """
+
+    kind = "token tagging"
+
+    def __init__(self, splits, label_names, words: str = "words", tags: str = "tags", name: str = "own data"):
+        self._tags = tags
+        super().__init__(splits, label_names, WordsInput(words), name)
+
+    @property
+    def label_column(self) -> str:
+        return self._tags
+
+    def label_problem(self, example: dict) -> str | None:
+        tags, words = example.get(self._tags), example[self.inputs.column]
+        if not isinstance(tags, list | tuple) or len(tags) != len(words):
+            found = len(tags) if isinstance(tags, list | tuple) else type(tags).__name__
+            return f"{self._tags!r} must have one tag for each of the {len(words)} words, found {found}"
+        wrong = [t for t in tags if self.label_id(t) is None and t != IGNORE]
+        return str(unknown("tag", wrong[0], self.label_names)) if wrong else None
+
+    def add_labels(self, item: dict, example: dict) -> dict:
+        words, tags = item["words"], example[self._tags]
+        labels, before = [], None
+        for word in words:
+            tag = self.label_id(tags[word]) if word is not None and word != before else None
+            labels.append(IGNORE if tag is None else tag)
+            before = word
+        labels += [IGNORE] * (len(item["input_ids"]) - len(labels))
+        return {**item, "labels": labels, "supervised": any(label != IGNORE for label in labels)}
+
+    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
+        return pad([item["labels"] for item in items], IGNORE)
