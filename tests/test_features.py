@@ -113,7 +113,7 @@ CUTS = {
     ("ResNet-18", "last 1"): "layer3",
     ("ResNet-18", "last 2"): "layer2",
     ("encoder-decoder", "head only"): "bart",
-    ("encoder-decoder", "last 1"): "bart.decoder.layers.0",
+    ("encoder-decoder", "last 1"): "bart.encoder and bart.decoder.layers.0",
     ("encoder-decoder", "last 2"): "bart.encoder",
     ("encoder-decoder with dropout", "last 1"): "bart.encoder",
     ("ViT", "head only"): "vit",

@@ -58,7 +58,7 @@ def _open(name: str, module: nn.Module, top: bool = False):
         return
     if next(module.parameters(recurse=False), None) is not None:
         yield Layer(name, module, own_only=True)
-    # BART defines the norm of its embeddings after its blocks: what embeds comes first, whatever the order of definition.
+    # BART defines the norm of its embeddings after its blocks: what embeds comes first, wherever it was defined.
     for child_name, child in sorted(module.named_children(), key=lambda child: has_blocks and "embed" not in child[0]):
         path = f"{name}.{child_name}" if name else child_name
         if isinstance(module, nn.ModuleList):
