@@ -11,6 +11,7 @@ import torch
 from .. import env
 from ..data.batching import epoch_order, mix, split_step
 from ..errors import SftlabError
+from . import processes
 from .average import Averager
 from .evaluate import evaluate_source
 from .features import Source, source_of
@@ -64,6 +65,11 @@ def train_step(
             raise SftlabError("the loss does not depend on what the plan trains: is the head used in forward?")
         part.total.backward()
         total, count = total + part.total.detach(), count + part.count
+    if processes.count() > 1:
+        for parameter in parameters:  # a process whose share is empty adds zeros
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        total, count = (torch.as_tensor(x, dtype=torch.float64, device=parameters[0].device) for x in (total, count))
+        processes.add_up([*(p.grad for p in parameters), total, count])
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         raise SftlabError("no trained parameter got a gradient: the loss does not depend on what the plan trains.")
@@ -102,10 +108,12 @@ class Training:
         self.at, self.memory, self.seconds = (0, 0, 0), {}, 0.0  # next (stage, epoch, row of the order)
 
     def run_to_the_end(self, after_step, show) -> Run:
-        with self.folder or nullcontext():
+        writes = processes.rank() == 0
+        with self.folder if self.folder and writes else nullcontext():
             if self.folder:
                 self._open()
-            return self._train(after_step, show)
+                processes.wait()
+            return self._train(after_step, show and writes)
 
     def _open(self) -> None:
         """Start the folder of a new run, or take up what the last checkpoint holds."""
@@ -116,7 +124,9 @@ class Training:
                     f"{self.folder.folder} already holds a run. sl.resume(folder, model, task) continues it (a "
                     "finished one is returned as it ended); for a new run choose another folder or delete this one."
                 )
-            self.folder.describe(about)
+            processes.wait()
+            if processes.rank() == 0:
+                self.folder.describe(about)
             self._keep()
             return
         parts = ("settings", "task", "model")
@@ -142,7 +152,7 @@ class Training:
 
     def _keep(self, optimizer=None) -> None:
         """Write a checkpoint from which the run goes on at ``self.at``."""
-        if not self.folder:
+        if not self.folder or processes.rank() > 0:
             return
         tensors = {"model": weights(self.model, self.trained)}
         extra = {
@@ -245,8 +255,10 @@ class Training:
     def _step(self, source: Source, applied: Applied, rows: list[int], draw: int) -> tuple[LossSum, torch.Tensor]:
         """One step's gradients; when the device is out of memory, the same step again in smaller micro-batches."""
         while True:
-            seed_step(self.device, self.asked.seed, self.run.step, self.task.augment is not None)
-            batches = source.batches(split_step(rows, self.micro_batch), self.device, draw=draw)
+            seed = self.asked.seed if processes.rank() == 0 else mix(self.asked.seed, processes.rank())
+            seed_step(self.device, seed, self.run.step, self.task.augment is not None)
+            groups = split_step(processes.share(rows), self.micro_batch)
+            batches = source.batches(groups, self.device, draw=draw)
             try:
                 return train_step(source, self.task, batches, applied, self.asked.plan.clip)
             except torch.OutOfMemoryError:
