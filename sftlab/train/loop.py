@@ -55,6 +55,7 @@ def train_step(
             raise SftlabError("the loss does not depend on what the plan trains: is the head used in forward?")
         part.total.backward()
         total, count = total + part.total.detach(), count + part.count
+    applied.add_penalty(count)
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         raise SftlabError("no trained parameter got a gradient: the loss does not depend on what the plan trains.")
@@ -77,6 +78,7 @@ def fit(
     monitor: tuple[str, str] | None = None,
     patience: int | None = None,
     cache: bool = True,
+    average=None,
     after_step: Callable[[Run], object] | None = None,
     show: bool | str = True,
 ) -> Run:
@@ -129,9 +131,14 @@ def fit(
     step_count = math.ceil(len(items) / batch)
     view = Live(run, sum(stage.epochs for stage in plan.stages) * step_count, show)
     began = time.perf_counter()
+    from .average import Averager, refresh_batch_norm
+
+    anchors = plan.anchors(model)
+    averager = average and Averager(average, model, [name for name, _ in model.named_parameters()])
+    total_steps = sum(stage.epochs for stage in plan.stages) * step_count
     with _own_randomness(device), env.PeakMemory(device) as memory, _interruptible() as interrupted, view:
         for number, stage in enumerate(plan.stages):
-            applied = plan.apply(model, number)
+            applied = plan.apply(model, number, anchors)
             if micro_batch and micro_batch < batch and applied.trains_batch_norm:
                 run.note(f"BatchNorm trains here and takes its statistics from micro-batches of {micro_batch}.")
             optimizer = applied.optimizer()
@@ -150,12 +157,16 @@ def fit(
                     _seed_step(device, seed, run.step)
                     batches = source.batches(split_step(rows, micro_batch), device, draw=mix(seed, number, epoch))
                     loss, norm = train_step(source, source.task, batches, applied, plan.clip)
+                    if epoch == at == 0:
+                        run.note(applied.check_gradients())
                     run.record(number, epoch, rows, loss, norm, optimizer.param_groups[-1]["lr"])
                     # On a CPU the value is at hand: look before the weights are touched. On a GPU reading it would
                     # make the device wait, so it is read every few steps.
                     if device.type == "cpu" or run.step % READ_EVERY == 0:
                         check_finite(run, source, device)
                     optimizer.step()
+                    if averager:
+                        averager.update(run.step / total_steps)
                     view.step()
                     if after_step is not None and after_step(run) == "stop":
                         run.stopped = f"by after_step at step {run.step}"
@@ -172,6 +183,12 @@ def fit(
                     break
             if run.stopped:
                 break
+    if averager:
+        averager.into(model)
+        run.note(averager.note)
+        if averager.needs_batch_norm:
+            rows = split_step(range(len(items)), 64)
+            refresh_batch_norm(model, task, live(model, task, {"train": items}, None).batches(rows, device), applied)
     stopper.restore(run, model)
     for parameter in model.parameters():
         parameter.grad = None  # nobody needs 90 MB of old gradients
