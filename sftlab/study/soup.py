@@ -30,6 +30,8 @@ def soup(models: Sequence[nn.Module], task: Task | None = None) -> nn.Module:
     >>> bool((soup([a, b]).weight - (a.weight + b.weight) / 2).abs().max() < 1e-6)
     True
     """
+    if not models:
+        raise SftlabError("no models to average")
     return _mix([model.state_dict() for model in models], [1 / len(models)] * len(models), models[0], task)
 
 
@@ -58,8 +60,8 @@ def greedy_soup(
 
     scores = [score(model) for model in models]
     order = sorted(range(len(models)), key=lambda i: -scores[i])
+    made = soup([models[i] for i in order[:1]])
     members, best = order[:1], scores[order[0]]
-    made = soup([models[members[0]]])
     for number in order[1:]:
         tried = soup([models[i] for i in (*members, number)], task)
         if (found := score(tried)) >= best:
@@ -112,12 +114,14 @@ def _mix(states: Sequence[Mapping], shares: Sequence[float], like: nn.Module, ta
         mixed[name] = torch.stack(parts).sum(0)
     made = copy.deepcopy(like)
     made.load_state_dict(mixed)
-    moved = [n for n in first if n.endswith("running_mean") and not all(torch.equal(first[n], s[n]) for s in states)]
+    names = [n for n in first if n.endswith("running_mean")]
+    moved = [n for n in names if not all(torch.equal(first[n], s[n]) for s in states)]
     if moved and max(shares) < 1:
         if task is None:
             raise SftlabError(f"the models have BatchNorms that moved ({moved[0]!r}): give the task, to refresh them.")
         device = env.current().device
         items = task.encode(task.examples("train"), made.to(device))
         groups = [range(at, min(at + 64, len(items))) for at in range(0, len(items), 64)]
-        refresh_batch_norm(made, task, live(made, task, {"train": items}, None).batches(groups, device))
+        norms = [made.get_submodule(name.rpartition(".")[0]) for name in moved]
+        refresh_batch_norm(made, task, live(made, task, {"train": items}, None).batches(groups, device), norms)
     return made.eval()

@@ -26,9 +26,14 @@ class Applied:
         return [p for group in self.groups for p in group.parameters]
 
     @property
+    def batch_norms(self) -> list[nn.Module]:
+        """The BatchNorms in train mode: their statistics move."""
+        return [module for module, training in self.modes if training and "BatchNorm" in type(module).__name__]
+
+    @property
     def trains_batch_norm(self) -> bool:
         """True if a BatchNorm is in train mode: its result then depends on what else is in the (micro-)batch."""
-        return any(training and "BatchNorm" in type(module).__name__ for module, training in self.modes)
+        return bool(self.batch_norms)
 
     def enforce(self) -> None:
         """Set every module's mode as the plan wants it, whatever ``train()`` or ``eval()`` did before."""

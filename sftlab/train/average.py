@@ -10,7 +10,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from .. import env
 from ..errors import SftlabError
-from .applied import Applied
 from .evaluate import eval_mode
 from .task import Task
 
@@ -138,18 +137,19 @@ class Averager:
             kept.copy_(state[f"average.{name}"])
 
 
-def refresh_batch_norm(model: nn.Module, task: Task, batches: Iterable[dict], applied: Applied | None = None) -> None:
+def refresh_batch_norm(
+    model: nn.Module, task: Task, batches: Iterable[dict], only: Iterable[nn.Module] | None = None
+) -> None:
     """Compute BatchNorm statistics again for the present weights: means over all samples of a pass of the data.
 
     Args:
         model: in any mode; modes are left as they were. Dropout is off.
         task: calls the model.
         batches: collated batches of the training split, on the model's device.
-        applied: only BatchNorms that this stage trains; default: all.
+        only: the BatchNorms to refresh, such as ``applied.batch_norms``; default: all.
     """
-    trained = {id(module) for module, training in applied.modes if training} if applied else None
-    norms = [m for m in model.modules() if "BatchNorm" in type(m).__name__ and m.running_mean is not None]
-    norms = [(m, m.momentum) for m in norms if trained is None or id(m) in trained]
+    norms = [m for m in (model.modules() if only is None else only) if "BatchNorm" in type(m).__name__]
+    norms = [(m, m.momentum) for m in norms if m.running_mean is not None]
     seen = 0
     if not norms:
         return
