@@ -188,7 +188,9 @@ def fit(
         run.note(averager.note)
         if averager.needs_batch_norm:
             rows = split_step(range(len(items)), 64)
-            refresh_batch_norm(model, task, live(model, task, {"train": items}, None).batches(rows, device), applied)
+            refresh_batch_norm(
+                model, task, live(model, task, {"train": items}, None).batches(rows, device), applied.batch_norms
+            )
     stopper.restore(run, model)
     for parameter in model.parameters():
         parameter.grad = None  # nobody needs 90 MB of old gradients
