@@ -12,7 +12,7 @@ import torch
 
 from .. import env
 from ..data.batching import epoch_order
-from ..errors import SftlabError
+from ..errors import NonFiniteLoss, SftlabError
 from ..table import Table
 from ..train import loop
 from ..train.features import live
@@ -98,6 +98,9 @@ def lr_find(
     Returns:
         RateSearch: the suggestion is the rate at which the smoothed loss falls fastest; it shows as a table.
 
+    Raises:
+        NonFiniteLoss: already at the lowest rate.
+
     Source: Smith (2017), Cyclical Learning Rates, section 3.3.
 
     >>> found = sl.lr_find(model, task, sl.full())     # doctest: +SKIP
@@ -128,6 +131,8 @@ def lr_find(
             rates.append(rate)
             losses.append(value)
             optimizer.step()
+    if not losses:
+        raise NonFiniteLoss(f"the loss or its gradient is not finite at the lowest rate, {lowest:.1e}: see sl.fit.")
     near = [losses[max(0, i - 4) : i + 5] for i in range(len(losses))]  # to both sides: no lag
     smoothed = [sum(part) / len(part) for part in near]
     falls = [smoothed[i - 2] - smoothed[i + 2] for i in range(2, len(smoothed) - 2)]
@@ -196,8 +201,8 @@ def _peak(source, task, rows, applied, optimizer, clip, device) -> int | None:
     finally:
         for parameter in applied.parameters:
             parameter.grad = None
-        gc.collect()
         if device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
 
 
