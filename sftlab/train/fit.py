@@ -11,7 +11,7 @@ from .. import env
 from ..errors import SftlabError, unknown
 from .average import Average
 from .loop import Training
-from .plan import Plan
+from .plan import Plan, Stage
 from .plan import plan as plan_by_name
 from .run import Run
 from .state import RunFolder, differences
@@ -36,9 +36,11 @@ class Settings:
     @classmethod
     def read(cls, stored: dict) -> "Settings":
         """From JSON values."""
+        plan = dict(stored["plan"])
+        plan.update(stages=tuple(Stage(**s) for s in plan["stages"]), pull=plan["pull"] and tuple(plan["pull"]))
         average = stored["average"] and Average(**stored["average"])
         monitor = stored["monitor"] and tuple(stored["monitor"])
-        return cls(**{**stored, "plan": Plan.read(stored["plan"]), "average": average, "monitor": monitor})
+        return cls(**{**stored, "plan": Plan(**plan), "average": average, "monitor": monitor})
 
 
 def fit(

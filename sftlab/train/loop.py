@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 
 import torch
@@ -12,7 +12,7 @@ from .. import env
 from ..data.batching import epoch_order, mix, split_step
 from ..errors import SftlabError
 from . import processes
-from .average import Averager
+from .average import Averager, refresh_batch_norm
 from .evaluate import evaluate_source
 from .features import Source, source_of
 from .guards import (
@@ -93,19 +93,24 @@ class Training:
         if settings.validate in task.splits:
             examples["held out"] = task.examples(settings.validate)
         self.items = {split: task.encode(rows, self.model) for split, rows in examples.items()}
-        self.trained = settings.plan.trained(self.model)
+        self.anchors = settings.plan.anchors(self.model)
+        self.trained = self._trained()
         self.stopper = Stopper(settings.monitor, settings.patience, task, self.trained)
         self.run = Run(model, task, settings.plan, batch=settings.batch, seed=settings.seed, out=out)
         self.run.note(cut_line(self.items["train"]))
         self.run.note(left_out_line(self.items["train"], len(examples["train"])))
         self.averager = Averager(settings.average, self.model, sorted(self.trained)) if settings.average else None
         self.micro_batch = settings.micro_batch or settings.batch
-        self.anchors = None
-        if settings.plan.needs_anchors:
-            named = dict(self.model.named_parameters())
-            self.anchors = {name: named[name].detach().clone() for name in sorted(self.trained)}
         self.folder = RunFolder(out) if out is not None else None
         self.at, self.memory, self.seconds = (0, 0, 0), {}, 0.0  # next (stage, epoch, row of the order)
+
+    def _trained(self) -> set[str]:
+        """Names of all parameters that some stage trains; a stage that does not fit the model is an error now."""
+        names: set[str] = set()
+        for stage in range(len(self.asked.plan.stages)):
+            self.asked.plan.apply(self.model, stage, self.anchors)
+            names |= {name for name, p in self.model.named_parameters() if p.requires_grad}
+        return names
 
     def run_to_the_end(self, after_step, show) -> Run:
         writes = processes.rank() == 0
@@ -146,8 +151,7 @@ class Training:
         self.stopper.weights = {k: v.to(self.device) for k, v in tensors["best"].items()} if "best" in tensors else None
         if self.averager:
             self.averager.load_state(tensors["average"])
-        if self.anchors is not None:
-            self.anchors = {name: value.to(self.device) for name, value in tensors["anchors"].items()}
+        self.anchors = {name: value.to(self.device) for name, value in tensors.get("anchors", {}).items()}
         self.memory = tensors.get("optimizer", {})
 
     def _keep(self, optimizer=None) -> None:
@@ -181,6 +185,9 @@ class Training:
         steps = sum(stage.epochs for stage in plan.stages) * step_count
         view = Live(run, steps, show)
         self.began = time.perf_counter()
+        applied = plan.apply(
+            self.model, min(self.at[0], len(plan.stages) - 1), self.anchors
+        )  # of a finished run: the last
         with own_randomness(device), env.PeakMemory(device) as memory, interruptible() as interrupted, view:
             for number, stage in enumerate(plan.stages):
                 if run.stopped or number < self.at[0]:
@@ -209,6 +216,8 @@ class Training:
                         for group in optimizer.param_groups:
                             group["lr"] = group["peak_lr"] * factor
                         loss, norm = self._step(source, applied, order[row], mix(seed, number, epoch))
+                        if epoch == row == 0:
+                            run.note(applied.check_gradients())
                         run.record(number, epoch, order[row], loss, norm, optimizer.param_groups[-1]["lr"])
                         # On a CPU the value is at hand: look before the weights are touched. On a GPU reading it would
                         # make the device wait, so it is read every few steps.
@@ -230,7 +239,7 @@ class Training:
                             break
                     check_finite(run, source, device)
                     if "held out" in self.items:
-                        with self.averager.swapped(self.model) if self.averager else nullcontext():
+                        with self._averaged(applied):
                             run.evaluated(number, epoch, evaluate_source(source, "held out", device))
                             stopper.see(run, self.model)
                         view.evaluation()
@@ -242,7 +251,9 @@ class Training:
                     if last:
                         break
         if self.averager:
+            run.note(self.averager.note)
             self.averager.into(self.model)
+            self._refresh(applied)
         stopper.restore(run, self.model)
         for parameter in self.model.parameters():
             parameter.grad = None  # nobody needs 90 MB of old gradients
@@ -251,6 +262,20 @@ class Training:
         seconds = self.seconds + time.perf_counter() - self.began
         run.cost = Cost(seconds, memory.bytes, memory.kind, trained, run.samples)
         return run
+
+    @contextmanager
+    def _averaged(self, applied: Applied) -> Iterator[None]:
+        """The weights to be evaluated: the average, if one is kept, with BatchNorm statistics of its own."""
+        with self.averager.swapped(self.model) if self.averager else nullcontext():
+            if self.averager:
+                self._refresh(applied)
+            yield
+
+    def _refresh(self, applied: Applied) -> None:
+        if self.averager.needs_batch_norm:
+            rows = split_step(range(len(self.items["train"])), 64)
+            batches = Source(self.model, self.task, self.items).batches(rows, self.device)
+            refresh_batch_norm(self.model, self.task, batches, applied.batch_norms)
 
     def _step(self, source: Source, applied: Applied, rows: list[int], draw: int) -> tuple[LossSum, torch.Tensor]:
         """One step's gradients; when the device is out of memory, the same step again in smaller micro-batches."""
