@@ -11,7 +11,7 @@ from torch import nn
 import sftlab as sl
 from sftlab.errors import SftlabError, UnknownName
 from sftlab.train.average import Averager, refresh_batch_norm
-from sftlab.train.features import live
+from sftlab.train.features import Source
 
 AVERAGES = {"EMA": sl.ema(0.8), "SWA": sl.swa(0.4)}
 
@@ -31,7 +31,7 @@ def walk(model: nn.Module, seed: int) -> None:
 def batches(model, task, size=5):
     items = task.encode(task.examples("train"), model)
     groups = [range(at, min(at + size, len(items))) for at in range(0, len(items), size)]
-    return list(live(model, task, {"train": items}, None).batches(groups, torch.device("cpu")))
+    return list(Source(model, task, {"train": items}).batches(groups, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("kind", AVERAGES)

@@ -174,7 +174,7 @@ def test_stages_survive_json():
 def test_l2_sp_is_the_gradient_of_the_penalty(kind):
     """Gradient with the pull = gradient of mean loss + alpha/2 |w - w0|² + beta/2 |head|², for 1x8 as for 4x2."""
     from sftlab.train import loop
-    from sftlab.train.features import live
+    from sftlab.train.features import Source
 
     found = []
     for groups in ([range(8)], [[0, 1], [2, 3], [4, 5], [6, 7]]):
@@ -186,7 +186,7 @@ def test_l2_sp_is_the_gradient_of_the_penalty(kind):
             for p in model.parameters():
                 p.add_(0.1)
         applied = plan.apply(model, 0, anchors)
-        source = live(model, task, {"train": task.encode(task.examples("train"), model)}, None)
+        source = Source(model, task, {"train": task.encode(task.examples("train"), model)})
         loop.train_step(source, task, source.batches(groups, torch.device("cpu")), applied, None)
         found.append({name: p.grad.clone() for name, p in model.named_parameters()})
     for p in model.parameters():

@@ -376,7 +376,7 @@ def test_kill_9_at_a_hundred_random_moments(tmp_path):
 
     model, task = make()
     straight = fit(model, task, plan, batch=4)
-    out, moments, steps, kills = tmp_path / "run", random.Random(0), [], 0
+    out, moments, steps, kills, longest = tmp_path / "run", random.Random(0), [], 0, 0.12
     while kills < 100:
         child = os.fork()
         if child == 0:
@@ -388,7 +388,7 @@ def test_kill_9_at_a_hundred_random_moments(tmp_path):
                     fit(model, task, plan, batch=4, out=out, save_every=1)
             finally:
                 os._exit(0)
-        time.sleep(moments.uniform(0.0, 0.12))
+        time.sleep(moments.uniform(0.0, longest))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         kills += 1
@@ -396,6 +396,8 @@ def test_kill_9_at_a_hundred_random_moments(tmp_path):
             state, tensors = RunFolder(out).load()  # what lies there is whole
             steps.append(state.get("step", 0))
             assert not state or "model" in tensors
+        if len(steps) >= 5 and steps[-1] == steps[-5]:
+            longest *= 1.3  # a busy machine: let it come further than its start
     assert steps == sorted(steps) and steps[-1] > 0
     model, task = make()
     if (out / "run.json").exists():

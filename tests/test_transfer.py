@@ -14,12 +14,12 @@ import sftlab as sl
 from sftlab.errors import NonFiniteLoss, SftlabError
 from sftlab.study import finder
 from sftlab.train import loop
-from sftlab.train.features import live
+from sftlab.train.features import Source
 
 
 def gradients(model, task, groups) -> tuple[dict, float]:
     """Gradients and mean loss of one step over ``groups``."""
-    source = live(model, task, {"train": task.encode(task.examples("train"), model)}, None)
+    source = Source(model, task, {"train": task.encode(task.examples("train"), model)})
     applied = sl.full().apply(model)
     batches = source.batches(groups, torch.device("cpu"), draw=3)
     loss, _ = loop.train_step(source, task, batches, applied, None)
@@ -125,7 +125,7 @@ def test_teacher_sees_the_same_view():
     distil = sl.Distill(task, teacher_of("conv"))
 
     def batch(t):
-        source = live(model, t, {"train": t.encode(t.examples("train"), model)}, None)
+        source = Source(model, t, {"train": t.encode(t.examples("train"), model)})
         return next(source.batches([range(5)], torch.device("cpu"), draw=7))
 
     found = batch(distil)

@@ -8,7 +8,7 @@ from .. import env
 from ..errors import SftlabError
 from ..table import Table
 from ..train.evaluate import eval_mode
-from ..train.features import live
+from ..train.features import Source
 from ..train.task import IGNORE, Task
 
 
@@ -114,7 +114,7 @@ def _logits(model, task: Task, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     groups = [range(at, min(at + 64, len(items))) for at in range(0, len(items), 64)]
     logits, labels = [], []
     with eval_mode(model), torch.no_grad(), env.current().autocast():
-        for batch in live(model, task, {split: items}, None).batches(groups, device, split):
+        for batch in Source(model, task, {split: items}).batches(groups, device, split):
             seen = batch["labels"] != IGNORE
             logits.append(task.logits(model, batch)[seen].double().cpu())
             labels.append(batch["labels"][seen].cpu())

@@ -15,7 +15,8 @@ from ..data.batching import epoch_order
 from ..errors import NonFiniteLoss, SftlabError
 from ..table import Table
 from ..train import loop
-from ..train.features import live
+from ..train.features import Source
+from ..train.guards import own_randomness, seed_step
 from ..train.plan import Plan
 from ..train.plan import plan as plan_by_name
 from ..train.run import STYLE
@@ -119,7 +120,7 @@ def lr_find(
             rate = lowest * (highest / lowest) ** (step / (steps - 1))
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] / plan.stages[stage].lr * rate
-            loop._seed_step(device, seed, step)
+            seed_step(device, seed, step, False)
             loss, norm = loop.train_step(source, task, source.batches([rows], device, draw=seed), applied, plan.clip)
             value = float(loss.total) / float(loss.count)
             mean = 0.9 * mean + 0.1 * value
@@ -209,7 +210,7 @@ def _peak(source, task, rows, applied, optimizer, clip, device) -> int | None:
 def _ready(twin, task: Task, plan: Plan, stage: int, device):
     number = range(len(plan.stages))[stage]
     applied = plan.apply(twin, number, plan.anchors(twin))
-    return live(twin, task, {"train": task.encode(task.examples("train"), twin)}, None), applied, applied.optimizer()
+    return Source(twin, task, {"train": task.encode(task.examples("train"), twin)}), applied, applied.optimizer()
 
 
 @contextmanager
@@ -218,7 +219,7 @@ def _no_trace(model):
     device = env.current().device
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
-        with loop._own_randomness(device):
+        with own_randomness(device):
             yield copy.deepcopy(model).to(device), device
     finally:
         np.random.set_state(numpy_state)

@@ -10,7 +10,7 @@ from .. import env
 from ..errors import SftlabError, unknown
 from ..train.average import refresh_batch_norm
 from ..train.evaluate import evaluate
-from ..train.features import live
+from ..train.features import Source
 from ..train.task import Task
 
 
@@ -123,5 +123,5 @@ def _mix(states: Sequence[Mapping], shares: Sequence[float], like: nn.Module, ta
         items = task.encode(task.examples("train"), made.to(device))
         groups = [range(at, min(at + 64, len(items))) for at in range(0, len(items), 64)]
         norms = [made.get_submodule(name.rpartition(".")[0]) for name in moved]
-        refresh_batch_norm(made, task, live(made, task, {"train": items}, None).batches(groups, device), norms)
+        refresh_batch_norm(made, task, Source(made, task, {"train": items}).batches(groups, device), norms)
     return made.eval()

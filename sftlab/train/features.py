@@ -146,17 +146,25 @@ def _same(live: Source, prefix: Prefix, applied, rows: list[int], forward) -> bo
 
 
 def _watched(live: Source, applied, forward) -> list:
-    """What the modules that train are given, and the loss: behind a head of zeros a wrong input would be hidden."""
+    """What the modules that train are given, the loss, and its gradients.
+
+    The inputs, because behind a head of zeros a wrong one would be hidden. The gradients, because equal numbers do not
+    show that something that trains was replaced.
+    """
     given = []
     trained = [m for m in live.owner.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
-    handles = [m.register_forward_pre_hook(lambda m, args: given.append(list(args))) for m in trained]
+    handles = [m.register_forward_pre_hook(lambda m, args: given.append([*map(_detached, args)])) for m in trained]
     try:
-        with torch.no_grad():
-            given.append(forward().total)
+        total = forward().total
+        gradients = torch.autograd.grad(total, applied.parameters, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
-    return given
+    return [*given, total.detach(), [torch.zeros(0) if g is None else g for g in gradients]]
+
+
+def _detached(value: object) -> object:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else None
 
 
 def _stores(live: Source, prefix: Prefix, applied, device: torch.device, batch: int = 64) -> dict:

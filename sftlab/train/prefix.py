@@ -61,6 +61,8 @@ def watch(model: nn.Module, forward: Callable[[], object]) -> list[Seen]:
             raise _Reached
 
     def after(name, module, args, output):
+        if any(p.requires_grad for p in module.parameters()):
+            raise _Reached  # it used parameters of a part that is never called, such as a ParameterDict
         if id(module) in seen:
             seen[id(module)].calls += 1
             return
