@@ -8,11 +8,7 @@ KINDS = (("text",), ("prompt", "completion"), ("messages",))
 
 
 def problem(example: Mapping) -> str | None:
-    """What is wrong with one example, or None.
-
-    >>> problem({"messages": [{"role": "user", "content": "Hi"}]})
-    "'messages' has no message of the assistant: there is nothing to learn"
-    """
+    """What is wrong with one example, or None."""
     found = [columns for columns in KINDS if all(column in example for column in columns)]
     if len(found) != 1:
         return f"needs exactly one of 'text', 'prompt' with 'completion', or 'messages'; it has {sorted(example)}"
@@ -41,22 +37,16 @@ def tokenize(examples: Sequence[Mapping], tokenizer) -> list[tuple[list[int], li
 
     Of ``text`` every token is learnt, of a completion all of it, of a conversation what the messages of the assistant
     add to it; each with the token that ends it, or the model would never learn to stop (P8, P9). Plain text gets one
-    BOS; a template writes its own (P10).
-
-    Raises:
-        BadData: conversations that the chat template cannot render, with their index.
-        SftlabError: the tokenizer has no EOS, no chat template, or no offsets.
+    BOS; a template writes its own (P10). BadData lists by index what the template cannot render.
     """
     bos, eos = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
     if eos == [None]:
         raise SftlabError("the tokenizer has no EOS token, so a model cannot learn to stop: set tokenizer.eos_token")
     parts, problems = [], []
     for i, example in enumerate(examples):
-        try:
-            if "messages" in example:
-                parts.append(render(example["messages"], tokenizer))
-            else:  # a prompt by itself, because that is what the model sees when it has to continue it
-                parts.append(([example[k] for k in ("text", "prompt", "completion") if k in example], None))
+        try:  # a prompt is tokenised by itself, because that is what the model sees when it has to continue it
+            plain = [example[k] for k in ("text", "prompt", "completion") if k in example], None
+            parts.append(render(example["messages"], tokenizer) if "messages" in example else plain)
         except BadData as error:
             problems.append(f"[{i}]: {error}")
     if problems:
@@ -90,10 +80,8 @@ def render(messages: Sequence[Mapping], tokenizer) -> tuple[list[str], list[tupl
     """A conversation as text, and the spans of characters that the assistant's messages added to it.
 
     A span runs from the rendering of what came before, with the assistant's turn opened, to the rendering that has
-    the message: its words and the end of its turn. No marker in the template is needed (P9).
-
-    Raises:
-        BadData: the template refuses the messages, or renders a message otherwise when another follows.
+    the message: its words and the end of its turn. No marker in the template is needed (P9), but it must render a
+    message the same whatever follows, else BadData.
     """
     whole, spans = _apply(messages, tokenizer), []
     for i in (i for i, message in enumerate(messages) if message["role"] == "assistant"):
@@ -103,9 +91,9 @@ def render(messages: Sequence[Mapping], tokenizer) -> tuple[list[str], list[tupl
             if not longer.startswith(shorter):
                 at = next((k for k, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(longer))
                 raise BadData(
-                    f"message {i}: the chat template is not prefix-stable, so what the assistant added cannot be told. "
-                    f"From character {at} it says {shorter[at : at + 30]!r}, with more messages "
-                    f"{longer[at : at + 30]!r}. Use a template that renders a message the same whatever follows."
+                    f"message {i}: the chat template is not prefix-stable: from character {at} it says "
+                    f"{shorter[at : at + 30]!r}, with more messages {longer[at : at + 30]!r}. "
+                    "Use a template that renders a message the same whatever follows."
                 )
         spans.append((len(before), len(after)))
     return [whole], spans
@@ -127,15 +115,13 @@ def _encoded(texts: list[str], tokenizer, **settings) -> Mapping:
 
 
 def pack(lengths: Sequence[int], limit: int) -> list[list[int]]:
-    """Put samples into rows of at most ``limit`` tokens: first fit, longest first. The same rows every time.
-
-    The first row with room is found in a tree of the greatest room left, so 100,000 samples take seconds.
+    """Put samples into rows of at most ``limit`` tokens, into the first that has room, the longest first.
 
     >>> pack([3, 9, 4, 6, 1], limit=10)
     [[0], [1, 4], [2, 3]]
     """
     size, rows = 1 << max(len(lengths) - 1, 0).bit_length(), {}
-    room = [limit] * (2 * size)  # room[1] is the root, the leaves are rows
+    room = [limit] * (2 * size)  # a tree of the greatest room left, or 100,000 samples would take minutes
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         at = 1
         while at < size:

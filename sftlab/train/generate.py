@@ -26,10 +26,9 @@ def generate(
     Args:
         model: of transformers, with ``tokenizer`` and ``max_tokens``.
         prompts: texts; for a causal model also conversations (lists of messages), rendered by the chat template.
-        max_new_tokens: at most so many tokens per prompt; generation ends at EOS.
-        num_beams: 1 for greedy decoding or sampling.
-        batch: prompts per forward pass.
-        seed: of sampling; default: the seed of ``sl.start``. Samples depend on ``batch``, greedy decoding does not.
+        max_new_tokens, num_beams: at most so many tokens, until EOS; 1 beam for greedy decoding or sampling.
+        batch: prompts per forward pass; a matter of speed and memory, but samples depend on it too.
+        seed: of sampling; default: the seed of ``sl.start``.
         settings: passed to transformers' ``generate``, such as ``do_sample=True, temperature=0.7``; else greedy.
 
     Returns:
@@ -84,17 +83,16 @@ def _checked(model, prompts: Sequence, new: int, causal: bool) -> list[list[int]
     """Token ids of prompts. A causal model counts prompt and answer together, a decoder its own tokens."""
     if isinstance(prompts, str) or not prompts or isinstance(prompts[0], dict):
         raise bad_data("prompts", ["must be a list of texts or of conversations, with at least one"])
-    limit, tokenizer, wrong, rows = model.max_tokens, _tokenizer_of(model), {}, []
+    limit, tokenizer, rows, problems = model.max_tokens, _tokenizer_of(model), [], []
     for i, prompt in enumerate(prompts):
-        if isinstance(prompt, str):
-            wrong[i] = None if prompt.strip() else "is empty"
-        else:
-            wrong[i] = chat.messages_problem(prompt) if causal else f"must be text, found {type(prompt).__name__}"
-    if not any(wrong.values()):
+        wrong = chat.messages_problem(prompt) if causal else f"must be text, found {type(prompt).__name__}"
+        if wrong := wrong if not isinstance(prompt, str) else None if prompt.strip() else "is empty":
+            problems.append(f"[{i}]: {wrong}")
+    if not problems:
         rows = chat.prompt_ids(prompts, tokenizer) if causal else tokenizer(list(prompts), verbose=False)["input_ids"]
     for i, ids in enumerate(rows):
         if len(ids) + new * causal > limit or new > limit:
-            wrong[i] = f"{len(ids)} tokens and {new} new ones; the model has room for {limit}"
-    if problems := [f"[{i}]: {what}" for i, what in wrong.items() if what]:
+            problems.append(f"[{i}]: {len(ids)} tokens and {new} new ones; the model has room for {limit}")
+    if problems:
         raise bad_data("prompts", problems)
     return rows

@@ -30,9 +30,8 @@ class CausalInput(TextInput):
         for example, (ids, learnt) in zip(examples, chat.tokenize(examples, _tokenizer_of(model)), strict=True):
             labels = [token if learn else IGNORE for token, learn in zip(ids, learnt, strict=True)]
             labels[0] = IGNORE  # nothing stands before the first token that could predict it
-            items.append({**example, "input_ids": ids[:limit], "labels": labels[:limit]})
-            if len(ids) > limit:
-                items[-1]["cut_from"] = len(ids)
+            cut = {"cut_from": len(ids)} if len(ids) > limit else {}
+            items.append({**example, "input_ids": ids[:limit], "labels": labels[:limit], **cut})
         return items
 
     def collate(self, items: Sequence[dict], model) -> dict:
@@ -44,8 +43,8 @@ class CausalInput(TextInput):
 
     def call(self, model, inputs: dict):
         if self.pack:  # tokens x tokens: made on the device, not carried there
-            mask = isolation_mask(inputs["position_ids"], next(model.parameters()).dtype)
-            inputs = {**inputs, "attention_mask": mask}
+            dtype = next(model.parameters()).dtype
+            inputs = {**inputs, "attention_mask": isolation_mask(inputs["position_ids"], dtype)}
         return model(**inputs, use_cache=False)
 
 
@@ -56,7 +55,7 @@ class SourceInput(TextInput):
         return len(item["input_ids"]) + len(item.get("labels", ()))
 
     def call(self, model, inputs: dict):
-        return model(**inputs, use_cache=False)
+        return model(**inputs, use_cache=False)  # the cache is for generation
 
 
 class _Language(Task):
@@ -93,8 +92,7 @@ class CausalLM(_Language):
             ``batch`` then counts rows; a row has ``indices``, the numbers of all its examples.
 
     Raises:
-        BadData: unusable examples, with split and index; when they are encoded, conversations that the model's chat
-            template cannot render, or not prefix by prefix.
+        BadData: unusable examples, with split and index; conversations that the model's template cannot render.
 
     >>> CausalLM({"train": [{"prompt": "2 + 2 =", "completion": " 4"}]}).of_loss(0.0)
     {'perplexity': 1.0}
@@ -147,24 +145,28 @@ class Seq2Seq(_Language):
         return TextInput(self.label_column).problems(example)
 
     def encode(self, examples: Sequence[dict], model, labelled: bool = True) -> list[dict]:
-        """Encoded sources with ``labels``: the target with its EOS, without the token that starts the decoder."""
+        """Sources, ``labels`` that end in EOS, and what the decoder reads: its start token, once, and the labels."""
         items = super().encode(examples, model, labelled=False)
         items = [{**example, **item} for example, item in zip(examples, items, strict=True)]  # all is kept (P35)
         if not labelled:
             return items
-        tokenizer, start, limit = _tokenizer_of(model), decoder_start(model), model.max_tokens
+        tokenizer, limit = _tokenizer_of(model), model.max_tokens
+        said = [getattr(config, "decoder_start_token_id", None) for config in (model.config, model.generation_config)]
+        if said == [None, None]:
+            raise SftlabError(f"{type(model).__name__}: set model.config.decoder_start_token_id")
+        start = said[0] if said[0] is not None else said[1]
         targets = tokenizer(text_target=[x[self.label_column] for x in examples], verbose=False)["input_ids"]
         for item, ids in zip(items, targets, strict=True):
-            ids = ids[1:] if ids[0] == start else ids  # Whisper's tokenizer writes it itself; `collate` does it for all
+            ids = ids[1:] if ids[0] == start else ids  # Whisper's tokenizer writes the start token itself (P32)
             ids = ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
-            item |= {"labels": ids[:limit], **({"target_cut_from": len(ids)} if len(ids) > limit else {})}
+            item |= {"labels": ids[:limit], "decoder_input_ids": [start, *ids[:limit][:-1]]}
+            item |= {"target_cut_from": len(ids)} if len(ids) > limit else {}
         return items
 
     def collate(self, items: Sequence[dict], model) -> dict:
-        """The decoder reads the labels moved by one, with its start token in front, once (P32)."""
-        batch, start = super().collate(items, model), decoder_start(model)
+        batch = super().collate(items, model)
         if "labels" in batch:
-            read = [[start, *item["labels"][:-1]] for item in items]
+            read = [item["decoder_input_ids"] for item in items]
             batch["inputs"]["decoder_input_ids"] = pad(read, _tokenizer_of(model).pad_token_id or 0)
         return batch
 
@@ -179,31 +181,22 @@ def isolation_mask(position_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tens
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-def decoder_start(model) -> int:
-    """The token that a decoder starts from; SftlabError if the configuration does not say it."""
-    for config in (model.config, model.generation_config):
-        if (start := getattr(config, "decoder_start_token_id", None)) is not None:
-            return start
-    raise SftlabError(f"{type(model).__name__}: set model.config.decoder_start_token_id, the decoder starts from it")
-
-
 def _joined(items: Sequence[dict]) -> dict:
     """Several encoded examples as one row; labels never reach across, for the first of each example is none."""
     row = {key: [token for item in items for token in item[key]] for key in ("input_ids", "labels")}
-    row["position_ids"] = [at for item in items for at in range(len(item["input_ids"]))]
+    row |= {"position_ids": [at for item in items for at in range(len(item["input_ids"]))]}
     row |= {"index": items[0]["index"], "indices": [item["index"] for item in items]}
     return {**items[0], **row} if len(items) == 1 else row  # a cut example fills a row alone
 
 
 def _check_isolation(model) -> None:
     """Raise if the model would not obey the mask of packed rows."""
-    attention, window = model.config._attn_implementation, getattr(model.config, "sliding_window", None)
-    base, wrong = model.get_base_model() if hasattr(model, "get_base_model") else model, None
-    if attention not in ("sdpa", "eager"):
-        wrong = f"its attention {attention!r} takes no mask of tokens x tokens; set 'sdpa' or 'eager'"
-    elif window and window < model.max_tokens:
-        wrong = f"its sliding window would be lost; set model.max_tokens to at most {window}"
-    elif "position_ids" not in inspect.signature(base.forward).parameters:
-        wrong = "it takes no position_ids, so all examples but the first would stand in the wrong place"
-    if wrong:
-        raise SftlabError(f"{type(model).__name__} cannot be trained on packed rows: {wrong}, or use pack=False.")
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # below peft's wrapper
+    attention, window = base.config._attn_implementation, getattr(base.config, "sliding_window", None)
+    wrong = {
+        f"attention {attention!r} takes no such mask; set 'sdpa' or 'eager'": attention not in ("sdpa", "eager"),
+        f"a sliding window; set model.max_tokens to at most {window}": window and window < model.max_tokens,
+        "no position_ids": "position_ids" not in inspect.signature(base.forward).parameters,
+    }
+    if found := [what for what, is_so in wrong.items() if is_so]:
+        raise SftlabError(f"{type(model).__name__} cannot keep packed rows apart: {'; '.join(found)}; or pack=False.")
