@@ -337,9 +337,11 @@ def test_p12_positions_start_again_in_each_example():
     assert (running - right).abs().max() > 0.1
 
 
-def test_p12_packed_loss_is_the_same_sum():
+@pytest.mark.parametrize("start", ["<s>", None])
+def test_p12_packed_loss_is_the_same_sum(start):
     """Sums and counts of a packed set are those of the set; no target reaches from one example into the next."""
-    task, model = task_of("packed", train=50), nets.causal_lm()
+    template = nets.TEMPLATE.replace("{{ bos_token }}", "{{ bos_token }}" if start else "")
+    task, model = task_of("packed", train=50), nets.causal_lm(start=start, template=template)
     alone = sl.CausalLM(task.splits)
     rows = alone.encode(task.examples("train"), model)
     packed = task.encode(task.examples("train"), model)
@@ -474,7 +476,7 @@ def test_seq2seq_cuts_and_faults():
 
 def swaps() -> list[tuple[str, str]]:
     """Sources and targets to learn by heart; lengths differ, so that padding matters."""
-    return [(f"{a * n}{b}=", f"{b}{a}") for n, a in ((1, "a"), (3, "b"), (9, "c"), (20, "d")) for b in "efg"]
+    return [(f"{a * n}{b}=", f"{b}{a}") for n, a in ((9, "a"), (1, "b"), (20, "c"), (3, "d")) for b in "efg"]
 
 
 @pytest.fixture(scope="module")
@@ -543,6 +545,15 @@ def test_generate_continues_conversations():
     prompt = chat.prompt_ids([turns], model.tokenizer)[0]
     assert item["input_ids"][: len(prompt)] == prompt and item["labels"][len(prompt) - 1] == IGNORE
     assert item["labels"][len(prompt)] == item["input_ids"][len(prompt)]
+
+
+def test_generate_ends_at_every_end_token(trained, monkeypatch):
+    """The end tokens of the checkpoint's generation settings count as well as EOS, and are not part of the text."""
+    model = trained["causal"]
+    (letter,) = model.tokenizer("a", add_special_tokens=False)["input_ids"]
+    monkeypatch.setattr(model.generation_config, "eos_token_id", [letter])
+    made = sl.generate(model, [prompt for prompt, _ in swaps()], max_new_tokens=9)
+    assert made == [answer.split("a")[0] for _, answer in swaps()]
 
 
 def test_generate_leaves_no_trace(trained):
