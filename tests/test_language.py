@@ -207,6 +207,16 @@ def test_p10_no_bos_where_the_tokenizer_has_none():
     assert texts(item, model) == ("Hi</s>", "i</s>")
 
 
+def test_columns_of_other_kinds_are_only_kept():
+    """A text with the prompt that it came from is a text; a conversation with its prompt is a conversation."""
+    model = nets.causal_lm()
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]
+    rows = [{"prompt": "p", "text": "Hi"}, {"text": "Hi", "completion": "c"}, {"prompt": "p", "messages": turns}]
+    found = encoded(rows, model)
+    assert [texts(item, model)[1] for item in found] == ["Hi</s>", "Hi</s>", "Yo</s>"]
+    assert [texts(item, model)[0] for item in found[:2]] == ["<s>Hi</s>"] * 2 and found[0]["prompt"] == "p"
+
+
 def test_end_is_not_doubled():
     """A text that brings its own EOS keeps one."""
     model = nets.causal_lm()

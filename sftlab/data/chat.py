@@ -45,8 +45,8 @@ def tokenize(examples: Sequence[Mapping], tokenizer) -> list[tuple[list[int], li
     parts, problems = [], []
     for i, example in enumerate(examples):
         try:  # a prompt is tokenised by itself, because that is what the model sees when it has to continue it
-            plain = [example[k] for k in ("text", "prompt", "completion") if k in example], None
-            parts.append(render(example["messages"], tokenizer) if "messages" in example else plain)
+            given = next([example[k] for k in columns] for columns in KINDS if all(k in example for k in columns))
+            parts.append((given, None) if isinstance(given[0], str) else render(given[0], tokenizer))
         except BadData as error:
             problems.append(f"[{i}]: {error}")
     if problems:

@@ -152,8 +152,8 @@ class Seq2Seq(_Language):
             return items
         tokenizer, limit = _tokenizer_of(model), model.max_tokens
         said = [getattr(config, "decoder_start_token_id", None) for config in (model.config, model.generation_config)]
-        if said == [None, None]:
-            raise SftlabError(f"{type(model).__name__}: set model.config.decoder_start_token_id")
+        if said == [None, None] or tokenizer.eos_token_id is None:
+            raise SftlabError("the model needs config.decoder_start_token_id, and its tokenizer an eos_token: set them")
         start = said[0] if said[0] is not None else said[1]
         targets = tokenizer(text_target=[x[self.label_column] for x in examples], verbose=False)["input_ids"]
         for item, ids in zip(items, targets, strict=True):
