@@ -99,7 +99,7 @@ def cut_line(items: list[dict]) -> str:
 
 
 def left_out_line(items: list[dict], count: int) -> str:
-    left_out = sorted(set(range(count)) - {item["index"] for item in items})
+    left_out = sorted(set(range(count)) - {i for item in items for i in item.get("indices", [item["index"]])})
     if not left_out:
         return ""
     return (
