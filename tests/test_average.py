@@ -277,6 +277,15 @@ def test_soup_refuses_other_models(other):
             made_of_none()
 
 
+def test_soup_refuses_adapters():
+    """The mean of the factors is not the mean of the models: fold them in first."""
+    pytest.importorskip("peft", reason="needs the extra peft")
+    models = [sl.add_adapters(nets.model_of("text"), r=2, seed=seed) for seed in range(2)]
+    with pytest.raises(SftlabError, match="sl.merge_adapters first"):
+        sl.soup(models)
+    sl.soup([sl.merge_adapters(model) for model in models])
+
+
 @pytest.mark.parametrize("metric", [("macro_f1", "max"), ("loss", "min")])
 @pytest.mark.parametrize("kind", ["text", "conv"])
 def test_greedy_soup_is_never_below_its_best_member(kind, metric):

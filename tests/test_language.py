@@ -14,7 +14,7 @@ from sftlab.data import chat
 from sftlab.errors import BadData, NoSupervision, SftlabError
 from sftlab.train import generate as generation
 from sftlab.train import language, loop
-from sftlab.train.features import live
+from sftlab.train.features import Source
 from sftlab.train.task import IGNORE
 
 CPU = torch.device("cpu")
@@ -81,7 +81,7 @@ def test_p01_p02_one_batch_of_8_equals_4_of_2(kind):
     found, losses = [], []
     for groups in ([range(8)], [[0, 1], [2, 3], [4, 5], [6, 7]]):
         applied = sl.full().apply(model)
-        source = live(model, task, {"train": items}, None)
+        source = Source(model, task, {"train": items})
         losses.append(loop.train_step(source, task, source.batches(groups, CPU), applied, None)[0])
         found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     assert distance(*found) < 1e-6 and max(float(g.abs().max()) for g in found[0].values()) > 1e-3

@@ -165,6 +165,7 @@ def test_parts_that_do_not_exist(train):
 def test_stages_survive_json():
     """A list in place of the tuple (a plan read back from JSON) is the same stage."""
     assert sl.Stage(["first", 2], 1, 1e-3) == sl.Stage(("first", 2), 1, 1e-3)
+    assert sl.l2_sp(pull=[0.1, 0.01]) == sl.l2_sp(0.1, 0.01)
 
 
 # L2-SP

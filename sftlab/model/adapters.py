@@ -79,7 +79,7 @@ def adapter_parameters(model: nn.Module) -> set[int]:
 
 
 def merge_adapters(model: nn.Module, batch=None) -> nn.Module:
-    """A copy of the model with its adapters folded into the weights: the architecture and speed of before (P16).
+    """A copy of the model, in eval mode, with its adapters folded into the weights: the architecture of before (P16).
 
     Args:
         model: with adapters; it is not changed.
@@ -118,17 +118,7 @@ def merge_adapters(model: nn.Module, batch=None) -> nn.Module:
     if not error <= 1e-5:
         raise SftlabError(f"not merged: the logits would differ by {error:.1e} of the greatest, more than 1e-5.")
     merged.__dict__.pop("peft_config", None)
-    for module, old in zip(merged.modules(), _plain(model), strict=True):
-        module.training = old.training
     return merged
-
-
-def _plain(model: nn.Module):
-    """The modules that stay: without the layers of adapters and what belongs to them."""
-    layers = [module for module in model.modules() if hasattr(module, "get_base_layer")]
-    kept = {id(part) for layer in layers for part in layer.get_base_layer().modules()}
-    gone = {id(part) for layer in layers for part in layer.modules()} - kept
-    return [module for module in model.modules() if id(module) not in gone]
 
 
 def _targets(model: nn.Module, wanted) -> list[str]:

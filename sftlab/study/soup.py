@@ -8,6 +8,7 @@ from torch import nn
 
 from .. import env
 from ..errors import SftlabError, unknown
+from ..model.adapters import adapter_parameters
 from ..train.average import refresh_batch_norm
 from ..train.evaluate import evaluate
 from ..train.features import Source
@@ -22,7 +23,7 @@ def soup(models: Sequence[nn.Module], task: Task | None = None) -> nn.Module:
         task: needed if the models have BatchNorms that moved: their statistics are computed again on ``train`` (P24).
 
     Raises:
-        SftlabError: no models; other names or shapes of weights (another head, another architecture).
+        SftlabError: no models; other names or shapes of weights (another head, another architecture); adapters.
 
     Source: Wortsman et al. (2022), Model Soups, recipe 1.
 
@@ -93,6 +94,8 @@ def wise_ft(before: nn.Module | Mapping, after: nn.Module, alpha: float, task: T
 
 def _mix(states: Sequence[Mapping], shares: Sequence[float], like: nn.Module, task: Task | None) -> nn.Module:
     """A copy of ``like`` with the weighted mean of the states; integers are those of the greatest share."""
+    if adapter_parameters(like):
+        raise SftlabError("the mean of two LoRA factors is not the mean of their products: sl.merge_adapters first.")
     first = states[0]
     for number, state in enumerate(states):
         other = [k for k in first.keys() | state.keys() if k not in first or k not in state]

@@ -94,6 +94,7 @@ class Plan:
             raise ValueError(f"warmup is a share of the steps in [0, 1), not {self.warmup}")
         if self.pull is not None and not all(0 <= strength < float("inf") for strength in self.pull):
             raise ValueError(f"alpha and beta of the pull must be 0 or more, not {self.pull}")
+        object.__setattr__(self, "pull", self.pull and tuple(self.pull))  # a list, if read back from JSON
 
     @property
     def needs_anchors(self) -> bool:

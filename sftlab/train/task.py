@@ -197,7 +197,3 @@ class Task(ABC):
             "accuracy": float(accuracy(predicted, true, **setting)),
             "macro_f1": float(f1_score(predicted, true, average="macro", **setting)),
         }
-
-    def of_loss(self, loss: float) -> dict[str, float]:
-        """Further results of an evaluation that follow from its mean loss, such as perplexity."""
-        return {}

@@ -1,6 +1,5 @@
 """Learning from another model: distillation, and pseudo-labels for examples that have none."""
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -11,11 +10,11 @@ from .evaluate import predict
 from .task import IGNORE, LossSum, Task
 
 
-class Distill(Task):
+def Distill(task: Task, teacher: nn.Module, temperature: float = 2.0, weight: float = 0.5) -> Task:
     """A task whose training loss also follows a teacher: (1 - weight) CE + weight T² KL(teacher, student).
 
-    Both parts are summed over the labelled positions and share their count. Evaluation, decoding and metrics are
-    those of the task alone. With augmentation the teacher sees the same view as the student.
+    Both parts are summed over the labelled positions and share their count. All else - encoding, evaluation,
+    decoding, metrics - is the task's own. With augmentation the teacher sees the same view as the student.
 
     Args:
         task: a task with one class per label, such as :class:`Classify` or :class:`TagTokens`.
@@ -24,76 +23,50 @@ class Distill(Task):
         weight: share of the teacher, from 0 (the task alone) to 1.
 
     Raises:
-        SftlabError: a task with another loss; a teacher of other classes or, per token, of other tokens.
+        SftlabError: a task with another loss; in training: a teacher of other classes or, per token, other tokens.
 
     Source: Hinton et al. (2015), Distilling the Knowledge in a Neural Network, section 2.
 
     >>> run = sl.fit(student, sl.Distill(task, teacher, temperature=2.0), sl.full())     # doctest: +SKIP
     """
+    if type(task).loss_of is not Task.loss_of or not task.label_names:
+        raise SftlabError(f"Distill needs a task whose loss is the cross-entropy of its classes, not {task.kind}.")
+    if temperature <= 0 or not 0 <= weight <= 1:
+        raise ValueError(f"temperature must be above 0 and weight in [0, 1], not {temperature} and {weight}")
+    kind = type("Distill", (_WithTeacher, type(task)), {})  # the task's own class, with a teacher in front of it
+    made = kind.__new__(kind)
+    made.__dict__.update(task.__dict__)
+    made.plain, made.teacher, made.temperature, made.weight = task, teacher, temperature, weight
+    if task.augment is not None:
+        made.augment = made.augment_both
+    return made
 
-    def __init__(self, task: Task, teacher: nn.Module, temperature: float = 2.0, weight: float = 0.5):
-        if type(task).loss_of is not Task.loss_of or not task.label_names:
-            raise SftlabError(f"Distill needs a task whose loss is the cross-entropy of its classes, not {task.kind}.")
-        if temperature <= 0 or not 0 <= weight <= 1:
-            raise ValueError(f"temperature must be above 0 and weight in [0, 1], not {temperature} and {weight}")
-        self.__dict__.update(task.__dict__)  # splits, label names, inputs: those of the task
-        self.kind, self.metric_names, self.draws = task.kind, task.metric_names, task.draws
-        self.task, self.teacher, self.temperature, self.weight = task, teacher, temperature, weight
-        if task.augment is not None:
-            self.augment = self._augment_both
 
-    def _augment_both(self, item: dict, generator: torch.Generator) -> dict:
+class _WithTeacher:
+    """What :func:`Distill` puts before the methods of a task's class."""
+
+    def augment_both(self, item: dict, generator: torch.Generator) -> dict:
         twin = torch.Generator()
         twin.set_state(generator.get_state())
-        seen = self.task.augment({**item, **item["teacher"]}, twin)
-        return {**self.task.augment(item, generator), "teacher": {key: seen[key] for key in item["teacher"]}}
-
-    @property
-    def label_column(self) -> str:
-        return self.task.label_column
-
-    def label_problem(self, example: dict) -> str | None:
-        return self.task.label_problem(example)
-
-    def add_labels(self, item: dict, example: dict) -> dict:
-        return self.task.add_labels(item, example)
-
-    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
-        return self.task.collate_labels(items)
-
-    def _student(self) -> Task:
-        """The task, fed as this one is (with stored features instead of text, when the trunk is cached)."""
-        view = copy.copy(self.task)
-        view.inputs = self.inputs
-        return view
+        seen = self.plain.augment({**item, **item["teacher"]}, twin)
+        return {**self.plain.augment(item, generator), "teacher": {key: seen[key] for key in item["teacher"]}}
 
     def encode(self, examples: Sequence[dict], model, labelled: bool = True) -> list[dict]:
-        items = self._student().encode(examples, model, labelled)
-        for item, seen in zip(
-            items, self.task.inputs.encode([examples[i["index"]] for i in items], self.teacher), strict=True
-        ):
-            item["teacher"] = seen
-        return items
+        items = super().encode(examples, model, labelled)
+        seen = self.plain.inputs.encode([examples[item["index"]] for item in items], self.teacher)
+        return [{**item, "teacher": view} for item, view in zip(items, seen, strict=True)]
 
     def collate(self, items: Sequence[dict], model) -> dict:
-        batch = self._student().collate(items, model)
-        return {**batch, "teacher": self.task.inputs.collate([item["teacher"] for item in items], self.teacher)}
-
-    def logits(self, model, batch: dict) -> torch.Tensor:
-        return self._student().logits(model, batch)
-
-    def decode(self, logits: torch.Tensor, batch: dict) -> tuple:
-        return self.task.decode(logits, batch)
-
-    def metrics(self, predicted, true) -> dict[str, float]:
-        return self.task.metrics(predicted, true)
+        # The plain task's inputs: this one's may have been exchanged for stored features.
+        seen = self.plain.inputs.collate([item["teacher"] for item in items], self.teacher)
+        return {**super().collate(items, model), "teacher": seen}
 
     def loss(self, model, batch: dict) -> LossSum:
         logits = self.logits(model, batch)
-        part = self.task.loss_of(logits, batch)
+        part = self.loss_of(logits, batch)
         with torch.no_grad():
             teacher = self.teacher.to(logits.device).eval()
-            targets = self.task.logits(teacher, {**batch, "inputs": batch["teacher"]})
+            targets = self.plain.logits(teacher, {**batch, "inputs": batch["teacher"]})
         if targets.shape != logits.shape:
             raise SftlabError(
                 f"the teacher's logits are {list(targets.shape)}, the student's {list(logits.shape)}: both need the "
