@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-EXTRAS = ("minilm", "lab", "test", "book")
+EXTRAS = ("minilm", "lab", "peft", "test", "book")
 
 # What conda-forge calls a package that PyPI calls otherwise.
 PYPI_NAME = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
