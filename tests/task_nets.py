@@ -187,5 +187,3 @@ def model_of(kind: str, seed: int = 0) -> nn.Module:
 
 def make(kind: str, **sizes) -> tuple[nn.Module, sl.Task]:
     return model_of(kind), build(kind, splits_of(kind, **sizes))
-
-

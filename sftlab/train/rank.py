@@ -1,6 +1,5 @@
 """Recommendation: which items a user takes next."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,15 +8,14 @@ import torch.nn.functional as F
 
 from ..data.batching import mix
 from ..errors import SftlabError, bad_data
-from .task import LossSum, Task
-from .values import Reading
-
-CHUNK = 1024  # items scored at once against all users of a batch
+from .inputs import TensorInput
+from .task import LossSum
+from .values import Reading, TargetTask
 
 
 @dataclass(frozen=True)
-class UserInput:
-    """The number of a user; the model is called with ``user`` [batch] and ``item`` [batch, candidates]."""
+class UserInput(TensorInput):
+    """The number of a user, below ``users`` if that is given."""
 
     column: str = "user"
     users: int | None = None
@@ -26,39 +24,33 @@ class UserInput:
         return whole(example.get(self.column), self.column, self.users)
 
     def encode(self, examples: Sequence[dict], model) -> list[dict]:
-        return [{"user": int(example[self.column])} for example in examples]
-
-    def length(self, item: dict) -> None:
-        return None
-
-    def collate(self, items: Sequence[dict], model) -> dict:
-        return {"user": torch.tensor([item["user"] for item in items])}
+        return [{"input": torch.tensor(int(example[self.column]))} for example in examples]
 
 
-class Rank(Task):
+class Rank(TargetTask):
     """Two towers: the item that a user took is to score above items that the user did not take.
 
-    Each example draws its own negatives, uniformly, from the items that its user has not taken in training: never the
-    other items of the batch, which would make the loss depend on the company. Evaluation draws the same ones always.
+    Each example draws its own negatives, uniformly, from what its user has not taken in training: never the other
+    items of the batch, which would make the loss depend on the company. Evaluation draws the same ones every time.
 
     Args:
         splits: ``{"user": 3, "item": 17}``.
-        items: number of items, or their features [items, width], which the model then gets instead of numbers.
-        negatives: drawn for each example.
-        loss: ``"softmax"`` over the item and its negatives, or ``"bpr"``, the mean over the negatives of
-            ``-log sigmoid(score - score of the negative)``.
-        users: number of users, to check the data; optional.
+        items: their number, or their features [items, width], which the model then gets instead of numbers.
+        negatives: for each example.
+        loss: ``"softmax"`` over the item and its negatives, or ``"bpr"``: minus log sigmoid of the difference to a
+            negative, mean over the negatives.
+        users: their number, for a check of the data.
 
     The model is called as ``model(user=[B], item=[B, n])`` and gives scores [B, n], each a function of its own pair.
 
     Raises:
-        BadData: users or items that do not exist, users who took everything; with split and index.
+        BadData: users or items that do not exist, users who took everything.
 
     Source: Rendle et al. (2009), BPR; Jean et al. (2015), sampled softmax.
 
-    >>> task = Rank({"train": [{"user": 0, "item": 2}]}, items=4, negatives=5)
-    >>> 2 in task.candidates([(0, 2)], seeds=[7])[0, 1:]
-    False
+    >>> task = Rank({"train": [{"user": 0, "item": 2}]}, items=4, negatives=50)
+    >>> task.candidates([0], [2], seeds=[7])[0, 1:].unique().tolist()
+    [0, 1, 3]
     """
 
     kind = "recommendation"
@@ -70,105 +62,101 @@ class Rank(Task):
     def __init__(self, splits, items, negatives: int = 20, loss: str = "softmax", users=None, name: str = "own data"):
         self.features = items if isinstance(items, torch.Tensor) else None
         self.count, self.negatives, self.bpr = (
-            len(items) if self.features is not None else items,
+            int(items if self.features is None else len(items)),
             negatives,
             loss == "bpr",
         )
         if loss not in ("softmax", "bpr") or negatives < 1:
             raise bad_data(name, [f"loss must be 'softmax' or 'bpr' and negatives at least 1: {loss!r}, {negatives}"])
         super().__init__(splits, [], UserInput(users=users), name)
-        self.taken = defaultdict(set)
-        for example in self.splits.get("train", ()):
-            self.taken[int(example["user"])].add(int(example["item"]))
+        self.taken: dict[int, set[int]] = {}
+        for x in self.splits.get("train", ()):
+            self.taken.setdefault(int(x["user"]), set()).add(int(x["item"]))
         full = [
             f"{split}[{i}]: user {x['user']} has taken all {self.count} items: nothing to compare with"
             for split, examples in self.splits.items()
             for i, x in enumerate(examples)
-            if len(self.taken[int(x["user"])] | {int(x["item"])}) == self.count
+            if len(self._taken(x["user"]) | {int(x["item"])}) == self.count
         ]
         if full:
             raise bad_data(name, full)
 
-    def label_problem(self, example: dict) -> str | None:
-        return whole(example.get("item"), "item", self.count)
+    def _taken(self, user: int) -> set[int]:
+        return self.taken.get(int(user), set())
 
-    def add_labels(self, item: dict, example: dict) -> dict:
-        return {**item, "labels": int(example["item"])}
+    def target(self, example: dict) -> torch.Tensor:
+        if found := whole(example.get("item"), "item", self.count):
+            raise ValueError(found)
+        return torch.tensor(int(example["item"]))
 
-    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
-        return torch.tensor([item["labels"] for item in items])
-
-    def collate(self, items: Sequence[dict], model) -> dict:
-        return {**super().collate(items, model), "pairs": [(item["user"], item.get("labels")) for item in items]}
-
-    def candidates(self, pairs: Sequence[tuple[int, int]], seeds: Sequence[int]) -> torch.Tensor:
+    def candidates(self, users: Sequence[int], items: Sequence[int], seeds: Sequence[int]) -> torch.Tensor:
         """[batch, 1 + negatives]: the item, then what its seed draws (with replacement)."""
         rows = []
-        for (user, item), seed in zip(pairs, seeds, strict=True):
-            without = torch.tensor(sorted(self.taken[user] | {item}))
-            draw = torch.Generator().manual_seed(seed)
-            free = torch.randint(self.count - len(without), (self.negatives,), generator=draw)
-            # The n-th item that is not in `without`: n, and one more for each of those before it.
-            free += torch.searchsorted(without - torch.arange(len(without)), free, right=True)
+        for user, item, seed in zip(users, items, seeds, strict=True):
+            out = torch.tensor(sorted(self._taken(user) | {item}))
+            free = torch.randint(
+                self.count - len(out), (self.negatives,), generator=torch.Generator().manual_seed(seed)
+            )
+            # The n-th item that is not in `out` is n plus the number of those in `out` before it.
+            free += torch.searchsorted(out - torch.arange(len(out)), free, right=True)
             rows.append(torch.cat([torch.tensor([item]), free]))
         return torch.stack(rows)
 
+    def collate(self, items: Sequence[dict], model) -> dict:
+        pairs = [(int(item["input"]), int(item.get("labels", 0))) for item in items]
+        return {**super().collate(items, model), "pairs": pairs}  # on the host, for what is drawn and looked up there
+
     def _drawn(self, batch: dict) -> torch.Tensor:
         seeds = batch.get("seeds") or [mix(0, index, 1) for index in batch["index"]]
-        return self.candidates(batch["pairs"], seeds).to(batch["labels"].device)
+        return self.candidates(*zip(*batch["pairs"], strict=True), seeds).to(batch["labels"].device)
 
-    def _scores(self, model, user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
+    def _scores(self, model, batch: dict, item: torch.Tensor) -> torch.Tensor:
         given = item if self.features is None else self.features.to(item.device)[item]
-        scores = model(user=user, item=given)
+        scores = model(user=batch["inputs"]["input"], item=given)
         if scores.shape != item.shape:
             raise SftlabError(f"the model gave {list(scores.shape)} for {list(item.shape)} pairs")
         return scores
 
     def loss(self, model, batch: dict) -> LossSum:
-        return self._loss(self._scores(model, batch["inputs"]["user"], self._drawn(batch)))
+        return self._loss(self._scores(model, batch, self._drawn(batch)))
 
     def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
         return self._loss(logits.gather(1, self._drawn(batch)))
 
     def _loss(self, scores: torch.Tensor) -> LossSum:
-        scores = scores.float()
-        each = (
-            -F.logsigmoid(scores[:, :1] - scores[:, 1:]).mean(dim=1) if self.bpr else -scores.log_softmax(dim=1)[:, 0]
-        )
+        true, other = scores.float()[:, :1], scores.float()[:, 1:]
+        each = -F.logsigmoid(true - other).mean(1) if self.bpr else scores.float().logsumexp(1) - true[:, 0]
         return LossSum(each.sum(), torch.tensor(len(each), device=each.device))
 
     def logits(self, model, batch: dict) -> torch.Tensor:
-        """Scores of all items, [batch, items]."""
-        user = batch["inputs"]["user"]
-        parts = torch.arange(self.count, device=user.device).split(CHUNK)
-        return torch.cat([self._scores(model, user, part.expand(len(user), -1)) for part in parts], dim=1)
+        """Scores of all items, [batch, items], a thousand items at a time."""
+        user = batch["inputs"]["input"]
+        parts = torch.arange(self.count, device=user.device).split(1000)
+        return torch.cat([self._scores(model, batch, part.expand(len(user), -1)) for part in parts], dim=1)
 
     def decode(self, logits: torch.Tensor, batch: dict) -> tuple:
         """(rank of the item among those that its user has not taken in training, from 1; the item)."""
-        scores = logits.float().cpu()
+        scores, labels = logits.float().cpu().clone(), batch["labels"].cpu()
         for row, (user, item) in zip(scores, batch["pairs"], strict=True):
-            row[list(self.taken[user] - {item})] = -torch.inf
-        labels = batch["labels"].cpu()
+            row[list(self._taken(user) - {item})] = -torch.inf
         # Equal scores count against the item: a model that says the same of everything finds nothing.
         return (scores >= scores.gather(1, labels[:, None])).sum(dim=1), labels
 
     def metrics(self, predicted, true) -> dict[str, float]:
         """Share of examples whose item is among the first ten, and the same with 1 / log2(1 + rank) for 1."""
-        found = predicted <= 10
-        return {
-            "recall_at_10": float(found.double().mean()),
-            "ndcg_at_10": float((found / (predicted + 1).double().log2()).mean()),
-        }
+        found = (predicted <= 10).double()
+        gain = found / (predicted + 1).double().log2()
+        return {"recall_at_10": float(found.mean()), "ndcg_at_10": float(gain.mean())}
 
     def read(self, item: dict, row: torch.Tensor) -> Reading:
         """The ten best items that the user has not taken in training."""
-        row = row.float().clone()
-        row[list(self.taken[item["user"]])] = -torch.inf
-        return Reading(row.topk(min(10, self.count - len(self.taken[item["user"]]))).indices.tolist())
+        taken, row = self._taken(item["input"]), row.float().clone()
+        row[list(taken)] = -torch.inf
+        return Reading(row.topk(min(10, self.count - len(taken))).indices.tolist())
 
 
 def whole(value, name: str, limit: int | None) -> str | None:
     """What keeps a value from being a number from 0 to below ``limit``, or None."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 0:
         return f"{name!r} must be a whole number from 0 on, found {value!r}"
-    return None if limit is None or int(value) < limit else f"{name!r} {value} is not below {limit}, their number"
+    return None if limit is None or int(value) < limit else f"{name!r} {value} is not below their number, {limit}"
