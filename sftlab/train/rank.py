@@ -1,5 +1,6 @@
 """Recommendation: which items a user takes next."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from ..data.batching import mix
 from ..errors import SftlabError, bad_data
 from .inputs import TensorInput
 from .task import LossSum
-from .values import Reading, TargetTask
+from .values import TargetTask
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Rank(TargetTask):
 
     Each example draws its own negatives, uniformly, from what its user has not taken in training: never the other
     items of the batch, which would make the loss depend on the company. Evaluation draws the same ones every time.
+    The model is called as ``model(user=[B], item=[B, n])`` and gives scores [B, n], each a function of its own pair.
 
     Args:
         splits: ``{"user": 3, "item": 17}``.
@@ -41,62 +43,43 @@ class Rank(TargetTask):
             negative, mean over the negatives.
         users: their number, for a check of the data.
 
-    The model is called as ``model(user=[B], item=[B, n])`` and gives scores [B, n], each a function of its own pair.
-
     Raises:
-        BadData: users or items that do not exist, users who took everything.
+        BadData: users or items that do not exist; when drawing, a user who took everything.
 
     Source: Rendle et al. (2009), BPR; Jean et al. (2015), sampled softmax.
 
     >>> task = Rank({"train": [{"user": 0, "item": 2}]}, items=4, negatives=50)
-    >>> task.candidates([0], [2], seeds=[7])[0, 1:].unique().tolist()
+    >>> task.candidates([(0, 2)], seeds=[7])[0, 1:].unique().tolist()
     [0, 1, 3]
     """
 
-    kind = "recommendation"
+    kind, label_column, fewest_labels, draws = "recommendation", "item", 0, True
     metric_names = ("recall_at_10", "ndcg_at_10")
-    fewest_labels = 0
-    draws = True
-    label_column = "item"
 
     def __init__(self, splits, items, negatives: int = 20, loss: str = "softmax", users=None, name: str = "own data"):
         self.features = items if isinstance(items, torch.Tensor) else None
-        self.count, self.negatives, self.bpr = (
-            int(items if self.features is None else len(items)),
-            negatives,
-            loss == "bpr",
-        )
+        self.count, self.negatives, self.bpr = items if self.features is None else len(items), negatives, loss == "bpr"
         if loss not in ("softmax", "bpr") or negatives < 1:
             raise bad_data(name, [f"loss must be 'softmax' or 'bpr' and negatives at least 1: {loss!r}, {negatives}"])
         super().__init__(splits, [], UserInput(users=users), name)
-        self.taken: dict[int, set[int]] = {}
-        for x in self.splits.get("train", ()):
-            self.taken.setdefault(int(x["user"]), set()).add(int(x["item"]))
-        full = [
-            f"{split}[{i}]: user {x['user']} has taken all {self.count} items: nothing to compare with"
-            for split, examples in self.splits.items()
-            for i, x in enumerate(examples)
-            if len(self._taken(x["user"]) | {int(x["item"])}) == self.count
-        ]
-        if full:
-            raise bad_data(name, full)
-
-    def _taken(self, user: int) -> set[int]:
-        return self.taken.get(int(user), set())
+        self.taken = defaultdict(set)
+        for example in self.splits.get("train", ()):
+            self.taken[int(example["user"])].add(int(example["item"]))
 
     def target(self, example: dict) -> torch.Tensor:
         if found := whole(example.get("item"), "item", self.count):
             raise ValueError(found)
         return torch.tensor(int(example["item"]))
 
-    def candidates(self, users: Sequence[int], items: Sequence[int], seeds: Sequence[int]) -> torch.Tensor:
-        """[batch, 1 + negatives]: the item, then what its seed draws (with replacement)."""
+    def candidates(self, pairs: Sequence[tuple[int, int]], seeds: Sequence[int]) -> torch.Tensor:
+        """[batch, 1 + negatives]: the item of each (user, item), then what its seed draws (with replacement)."""
         rows = []
-        for user, item, seed in zip(users, items, seeds, strict=True):
-            out = torch.tensor(sorted(self._taken(user) | {item}))
-            free = torch.randint(
-                self.count - len(out), (self.negatives,), generator=torch.Generator().manual_seed(seed)
-            )
+        for (user, item), seed in zip(pairs, seeds, strict=True):
+            out = torch.tensor(sorted(self.taken[user] | {item}))
+            if len(out) == self.count:
+                raise bad_data(self.name, [f"user {user} has taken all {self.count} items: nothing to compare with"])
+            generator = torch.Generator().manual_seed(seed)
+            free = torch.randint(self.count - len(out), (self.negatives,), generator=generator)
             # The n-th item that is not in `out` is n plus the number of those in `out` before it.
             free += torch.searchsorted(out - torch.arange(len(out)), free, right=True)
             rows.append(torch.cat([torch.tensor([item]), free]))
@@ -104,11 +87,11 @@ class Rank(TargetTask):
 
     def collate(self, items: Sequence[dict], model) -> dict:
         pairs = [(int(item["input"]), int(item.get("labels", 0))) for item in items]
-        return {**super().collate(items, model), "pairs": pairs}  # on the host, for what is drawn and looked up there
+        return {**super().collate(items, model), "pairs": pairs}  # on the host, where negatives are drawn
 
     def _drawn(self, batch: dict) -> torch.Tensor:
         seeds = batch.get("seeds") or [mix(0, index, 1) for index in batch["index"]]
-        return self.candidates(*zip(*batch["pairs"], strict=True), seeds).to(batch["labels"].device)
+        return self.candidates(batch["pairs"], seeds).to(batch["labels"].device)
 
     def _scores(self, model, batch: dict, item: torch.Tensor) -> torch.Tensor:
         given = item if self.features is None else self.features.to(item.device)[item]
@@ -124,12 +107,12 @@ class Rank(TargetTask):
         return self._loss(logits.gather(1, self._drawn(batch)))
 
     def _loss(self, scores: torch.Tensor) -> LossSum:
-        true, other = scores.float()[:, :1], scores.float()[:, 1:]
+        true, other = scores.float().split([1, self.negatives], dim=1)
         each = -F.logsigmoid(true - other).mean(1) if self.bpr else scores.float().logsumexp(1) - true[:, 0]
         return LossSum(each.sum(), torch.tensor(len(each), device=each.device))
 
     def logits(self, model, batch: dict) -> torch.Tensor:
-        """Scores of all items, [batch, items], a thousand items at a time."""
+        """Scores of all items, [batch, items], computed for a thousand items at a time."""
         user = batch["inputs"]["input"]
         parts = torch.arange(self.count, device=user.device).split(1000)
         return torch.cat([self._scores(model, batch, part.expand(len(user), -1)) for part in parts], dim=1)
@@ -138,7 +121,7 @@ class Rank(TargetTask):
         """(rank of the item among those that its user has not taken in training, from 1; the item)."""
         scores, labels = logits.float().cpu().clone(), batch["labels"].cpu()
         for row, (user, item) in zip(scores, batch["pairs"], strict=True):
-            row[list(self._taken(user) - {item})] = -torch.inf
+            row[list(self.taken[user] - {item})] = -torch.inf
         # Equal scores count against the item: a model that says the same of everything finds nothing.
         return (scores >= scores.gather(1, labels[:, None])).sum(dim=1), labels
 
@@ -148,11 +131,10 @@ class Rank(TargetTask):
         gain = found / (predicted + 1).double().log2()
         return {"recall_at_10": float(found.mean()), "ndcg_at_10": float(gain.mean())}
 
-    def read(self, item: dict, row: torch.Tensor) -> Reading:
+    def read(self, item: dict, row: torch.Tensor) -> list[int]:
         """The ten best items that the user has not taken in training."""
-        taken, row = self._taken(item["input"]), row.float().clone()
-        row[list(taken)] = -torch.inf
-        return Reading(row.topk(min(10, self.count - len(taken))).indices.tolist())
+        best = row.argsort(descending=True).tolist()
+        return [i for i in best if i not in self.taken[int(item["input"])]][:10]
 
 
 def whole(value, name: str, limit: int | None) -> str | None:

@@ -11,7 +11,7 @@ from ..data.collate import length_mask, pad
 from ..errors import SftlabError, bad_data, unknown
 from .inputs import TensorInput
 from .task import IGNORE, LossSum
-from .values import Reading, TargetTask
+from .values import TargetTask
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,14 @@ class AudioInput(TensorInput):
     ``alone=True`` calls it for one example at a time, without padding: for models whose outputs padding changes in
     spite of the mask, such as wav2vec2 with a group norm (P33).
 
-    >>> batch = AudioInput().collate([{"audio": torch.ones(2)}, {"audio": torch.ones(1)}], model=None)
-    >>> batch["audio"].tolist(), batch["attention_mask"].tolist()
+    >>> batch = AudioInput().collate([{"input": torch.ones(2)}, {"input": torch.ones(1)}], model=None)
+    >>> batch["input"].tolist(), batch["attention_mask"].tolist()
     ([[1.0, 1.0], [1.0, 0.0]], [[1, 1], [1, 0]])
     """
 
     column: str = "audio"
     alone: bool = False
+    one_shape = False
 
     def problems(self, example: dict) -> str | None:
         if found := super().problems(example):
@@ -35,18 +36,15 @@ class AudioInput(TensorInput):
         shape = example[self.column].shape
         return None if len(shape) in (1, 2) and min(shape) else f"{self.column!r} must be [time], found {list(shape)}"
 
-    def encode(self, examples: Sequence[dict], model) -> list[dict]:
-        return [{"audio": example[self.column]} for example in examples]
-
     def length(self, item: dict) -> int:
-        return len(item["audio"])
+        return len(item["input"])
 
     def collate(self, items: Sequence[dict], model) -> dict:
-        rows = [item["audio"] for item in items]
-        return {"audio": pad_sequence(rows, batch_first=True), "attention_mask": length_mask(list(map(len, rows)))}
+        rows = [item["input"] for item in items]
+        return {"input": pad_sequence(rows, batch_first=True), "attention_mask": length_mask([len(x) for x in rows])}
 
     def call(self, model, inputs: dict):
-        audio, mask = inputs["audio"], inputs["attention_mask"]
+        audio, mask = inputs["input"], inputs["attention_mask"]
         if not self.alone:
             return model(audio, attention_mask=mask)
         each = [
@@ -74,9 +72,8 @@ class CTC(TargetTask):
     ['<blank>', 'a', 'b', ' ']
     """
 
-    kind = "speech recognition"
+    kind, label_column = "speech recognition", "transcript"
     metric_names = ("wer", "cer")
-    label_column = "transcript"
 
     def __init__(self, splits, label_names, inputs=None, name: str = "own data"):
         if wrong := [c for c in label_names if len(c) != 1]:
@@ -122,17 +119,15 @@ class CTC(TargetTask):
         return [row[:n] for row, n in zip(out, frames, strict=True)]
 
     def loss_of(self, logits: list[torch.Tensor], batch: dict) -> LossSum:
-        labels = batch["labels"]
-        known = labels != IGNORE
+        labels, known = batch["labels"], batch["labels"] != IGNORE
         scores = pad_sequence([row.float().log_softmax(dim=-1) for row in logits])  # [frames, batch, classes]
         frames = torch.tensor(batch["frames"], device=labels.device)
         loss = F.ctc_loss(scores, labels[known], frames, known.sum(dim=1), reduction="none")
         return LossSum(loss.sum(), known.sum())
 
     def decode(self, logits: list[torch.Tensor], batch: dict) -> tuple:
-        """Texts. Greedy: the best class of each frame, repeats merged, blanks dropped."""
         true = ["".join(self.label_names[c] for c in row if c != IGNORE) for row in batch["labels"].tolist()]
-        return [self.read({}, row).label for row in logits], true
+        return [self.read({}, row) for row in logits], true
 
     def metrics(self, predicted, true) -> dict[str, float]:
         """Edits of the whole set divided by its words and by its characters."""
@@ -140,8 +135,6 @@ class CTC(TargetTask):
 
         return {"wer": float(word_error_rate(predicted, true)), "cer": float(char_error_rate(predicted, true))}
 
-    def read(self, item: dict, row: torch.Tensor) -> Reading:
-        """The text, and the mean over the frames of the best class's probability."""
-        best = row.float().softmax(dim=-1).max(dim=-1)
-        text = "".join(self.label_names[c] for c in best.indices.unique_consecutive().tolist() if c)
-        return Reading(text, float(best.values.mean()))
+    def read(self, item: dict, row: torch.Tensor) -> str:
+        """Greedy: the best class of each frame, repeats merged, blanks dropped."""
+        return "".join(self.label_names[c] for c in row.argmax(dim=-1).unique_consecutive().tolist() if c)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,22 +11,15 @@ from .inputs import TensorInput, TextInput
 from .task import IGNORE, LossSum, Task
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a model says of one example when that is not one class: labels, numbers, text, boxes, a mask, items."""
-
-    label: object
-    probability: float | list[float] | None = None
-
-    def __str__(self) -> str:
-        return " ".join(map(str, self.label)) if isinstance(self.label, list) else str(self.label)
-
-
 class TargetTask(Task):
-    """A task with a method :meth:`target`: from an example to its targets, the same for checking and for encoding."""
+    """A task with :meth:`target`, one function for checking and for encoding, and :meth:`read`."""
 
     def target(self, example: dict):
         """The targets of an example; a ValueError says what is wrong with them."""
+        raise NotImplementedError
+
+    def read(self, item: dict, row):
+        """What the model's outputs for one example say: labels, numbers, a text, a mask, boxes, items."""
         raise NotImplementedError
 
     def label_problem(self, example: dict) -> str | None:
@@ -62,8 +54,7 @@ class MultiLabel(TargetTask):
     [-100, 1]
     """
 
-    fewest_labels = 1
-    label_column = "labels"
+    fewest_labels, label_column = 1, "labels"
     metric_names = ("micro_f1", "macro_f1", "exact_match")
 
     def __init__(self, splits, label_names, inputs=None, name: str = "own data"):
@@ -72,40 +63,37 @@ class MultiLabel(TargetTask):
 
     def target(self, example: dict) -> torch.Tensor:
         given = example.get("labels")
-        if not isinstance(given, list | tuple | set | Mapping):
+        partly = isinstance(given, Mapping)
+        if not partly and not isinstance(given, list | tuple | set):
             raise ValueError(f"'labels' must be a list of labels, or a dict, found {type(given).__name__}")
-        row = torch.full((len(self.label_names),), IGNORE if isinstance(given, Mapping) else 0)
-        for label, answer in given.items() if isinstance(given, Mapping) else [(label, 1) for label in given]:
-            if (at := self.label_id(label)) is None:
+        row = torch.full((len(self.label_names),), IGNORE if partly else 0)
+        for label, answer in given.items() if partly else ((label, 1) for label in given):
+            if self.label_id(label) is None:
                 raise unknown("label", label, self.label_names)
             if answer not in (0, 1):
                 raise ValueError(f"label {label!r} must be 0 or 1, found {answer!r}")
-            row[at] = int(answer)
+            row[self.label_id(label)] = int(answer)
         return row
 
     def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
-        labels = batch["labels"]  # whole numbers, because of IGNORE: the task says which loss, not their type (P36)
-        known = labels != IGNORE
-        loss = F.binary_cross_entropy_with_logits(columns(logits, labels), labels.float(), reduction="none")
+        known = batch["labels"] != IGNORE
+        loss = F.binary_cross_entropy_with_logits(*columns(logits, batch["labels"]), reduction="none")
         return LossSum(loss.where(known, 0).sum(), known.sum())
 
     def decode(self, logits: torch.Tensor, batch: dict) -> tuple:
         return (logits > 0).long(), batch["labels"]  # a probability above 0.5
 
     def metrics(self, predicted, true) -> dict[str, float]:
-        """F1 over all entries, mean F1 of the labels, and the share of examples without any error."""
         from torchmetrics.functional.classification import multilabel_f1_score
 
         def f1(average):
             return float(multilabel_f1_score(predicted, true, len(self.label_names), 0.5, average, ignore_index=IGNORE))
 
-        right = ((predicted == true) | (true == IGNORE)).all(dim=1)
+        right = ((predicted == true) | (true == IGNORE)).all(dim=1)  # the whole example
         return {"micro_f1": f1("micro"), "macro_f1": f1("macro"), "exact_match": float(right.double().mean())}
 
-    def read(self, item: dict, row: torch.Tensor) -> Reading:
-        """The labels with a probability above 0.5."""
-        found = [(name, p) for name, p in zip(self.label_names, row.float().sigmoid().tolist(), strict=True) if p > 0.5]
-        return Reading([name for name, _ in found], [p for _, p in found])
+    def read(self, item: dict, row: torch.Tensor) -> list[str]:
+        return [name for name, logit in zip(self.label_names, row.tolist(), strict=True) if logit > 0]
 
 
 class Regress(TargetTask):
@@ -124,24 +112,22 @@ class Regress(TargetTask):
     [1.0, 2.5]
     """
 
-    fewest_labels = 1
-    label_column = "target"
+    fewest_labels, label_column = 1, "target"
     metric_names = ("mae", "rmse", "r2")
 
     def __init__(self, splits, targets: str | Sequence[str] = "target", inputs=None, name: str = "own data"):
         self.kind = f"{'text' if isinstance(inputs, TextInput) else 'tensor'} regression"
         super().__init__(splits, [targets] if isinstance(targets, str) else targets, inputs or TensorInput(), name)
-        self.label_column = ", ".join(self.label_names)
 
     def target(self, example: dict) -> torch.Tensor:
         return torch.stack([numbers(example.get(name), name, ()) for name in self.label_names])
 
     def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
-        error = columns(logits, batch["labels"]) - batch["labels"]
-        return LossSum(error.square().sum(), torch.tensor(error.numel(), device=error.device))
+        found, true = columns(logits, batch["labels"])
+        return LossSum((found - true).square().sum(), torch.tensor(true.numel(), device=true.device))
 
     def decode(self, logits: torch.Tensor, batch: dict) -> tuple:
-        return columns(logits, batch["labels"]), batch["labels"]
+        return columns(logits, batch["labels"])
 
     def metrics(self, predicted, true) -> dict[str, float]:
         """Over all entries; R2 is the mean over the columns, and for a constant column 1 (hit) or 0."""
@@ -150,10 +136,8 @@ class Regress(TargetTask):
         r2 = torch.where(total > 0, 1 - left / total, (left == 0).double())
         return {"mae": float(error.abs().mean()), "rmse": float(error.square().mean().sqrt()), "r2": float(r2.mean())}
 
-    def read(self, item: dict, row: torch.Tensor) -> Reading:
-        """One number, or one for each column."""
-        values = row.float().reshape(-1).tolist()
-        return Reading(values if len(values) > 1 else values[0])
+    def read(self, item: dict, row: torch.Tensor) -> dict[str, float]:
+        return dict(zip(self.label_names, row.reshape(-1).tolist(), strict=True))
 
 
 class Policy(TargetTask):
@@ -164,7 +148,7 @@ class Policy(TargetTask):
 
     Args:
         splits: ``{"input": state, "action": 1, "weight": 0.7}``.
-        actions: names of the discrete actions; the model gives logits [batch, actions], the loss is cross-entropy.
+        actions: names of the discrete actions; the model gives logits, the loss is cross-entropy.
         size: or the length of a continuous action; the model gives the mean of a Gaussian, [batch, size], or mean
             and logarithm of the standard deviation, [batch, 2 * size].
 
@@ -186,11 +170,10 @@ class Policy(TargetTask):
 
     def target(self, example: dict) -> torch.Tensor:
         numbers(example.get("weight", 1.0), "weight", ())
-        action = example.get("action")
         if self.size:
-            return numbers(action, "action", (self.size,))
-        if (at := self.label_id(action)) is None:
-            raise unknown("action", action, self.label_names)
+            return numbers(example.get("action"), "action", (self.size,))
+        if (at := self.label_id(example.get("action"))) is None:
+            raise unknown("action", example.get("action"), self.label_names)
         return torch.tensor(at)
 
     def add_labels(self, item: dict, example: dict) -> dict:
@@ -200,14 +183,14 @@ class Policy(TargetTask):
         return {**super().collate(items, model), "weight": torch.tensor([item.get("weight", 1.0) for item in items])}
 
     def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
-        labels, weight = batch["labels"], batch["weight"]
+        labels = batch["labels"]
         if self.size:
             mean, log_std = self._gaussian(logits)
             error = (labels - mean) * (-log_std).exp()
             each = (error.square() / 2 + log_std + math.log(2 * math.pi) / 2).sum(dim=1)
         else:
             each = F.cross_entropy(logits.float(), labels, reduction="none")
-        return LossSum((each * weight).sum(), torch.tensor(len(labels), device=labels.device))
+        return LossSum((each * batch["weight"]).sum(), torch.tensor(len(labels), device=labels.device))
 
     def _gaussian(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if logits.shape[1:] == (self.size,):
@@ -220,16 +203,11 @@ class Policy(TargetTask):
         return (self._gaussian(logits)[0] if self.size else logits.argmax(dim=1)), batch["labels"]
 
     def metrics(self, predicted, true) -> dict[str, float]:
-        """Mean absolute error of the Gaussian's mean, or the share of equal actions."""
         each = (predicted.double() - true).abs() if self.size else (predicted == true).double()
         return {self.metric_names[0]: float(each.mean())}
 
-    def read(self, item: dict, row: torch.Tensor) -> Reading:
-        """The likeliest action; of a continuous one, the mean."""
-        if self.size:
-            return Reading(row[: self.size].float().tolist())
-        p = row.float().softmax(dim=0)
-        return Reading(self.label_names[int(p.argmax())], float(p.max()))
+    def read(self, item: dict, row: torch.Tensor) -> str | list[float]:
+        return row[: self.size].tolist() if self.size else self.label_names[int(row.argmax())]
 
 
 def numbers(value, name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -245,9 +223,12 @@ def numbers(value, name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return found
 
 
-def columns(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Outputs in float32, [batch] as [batch, 1]. Shapes must agree: broadcasting would give a loss without meaning."""
+def columns(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both in float32 and of one shape (outputs may be [batch] for [batch, 1]); broadcasting would have no meaning.
+
+    The task chose the loss: the type of the labels is of no consequence (P36).
+    """
     logits = logits.unsqueeze(1) if logits.dim() == 1 else logits
     if logits.shape != labels.shape:
         raise SftlabError(f"the model gave {list(logits.shape)} where the targets are {list(labels.shape)}")
-    return logits.float()
+    return logits.float(), labels.float()

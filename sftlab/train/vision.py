@@ -10,7 +10,7 @@ from ..data.batching import mix
 from ..errors import SftlabError, bad_data
 from .inputs import TensorInput
 from .task import IGNORE, LossSum, cross_entropy_sum
-from .values import Reading, TargetTask
+from .values import TargetTask, numbers
 
 
 class Segment(TargetTask):
@@ -32,8 +32,7 @@ class Segment(TargetTask):
     [[1, -100]]
     """
 
-    kind = "segmentation"
-    label_column = "mask"
+    kind, label_column = "segmentation", "mask"
     metric_names = ("pixel_accuracy", "mean_iou", "mean_dice")
 
     def __init__(self, splits, label_names, ignore=(IGNORE, 255), resize: bool = False, name: str = "own data"):
@@ -48,25 +47,25 @@ class Segment(TargetTask):
             raise ValueError(f"'mask' must be a tensor of whole numbers, found {getattr(mask, 'dtype', type(mask))}")
         if image.dim() != 3 or mask.shape != image.shape[1:]:
             raise ValueError(f"'mask' is {list(mask.shape)}, the image {list(image.shape)}: not [H, W] and [C, H, W]")
-        mask = mask.long()
-        mask = mask.masked_fill(torch.isin(mask, self.ignore), IGNORE)
-        wrong = mask[(mask != IGNORE) & ((mask < 0) | (mask >= classes))].unique().tolist()
-        if wrong:
+        mask = mask.long().masked_fill(torch.isin(mask.long(), self.ignore), IGNORE)
+        if wrong := sorted(set(mask.unique().tolist()) - {IGNORE, *range(classes)}):
             raise ValueError(f"'mask' holds {wrong[:5]}; the {classes} classes are 0 to {classes - 1}")
         return mask
 
     def logits(self, model, batch: dict) -> torch.Tensor:
-        out = super().logits(model, batch)
+        out, size = super().logits(model, batch), batch["inputs"]["input"].shape[-2:]
         if isinstance(out, Mapping):
             if "out" not in out:
                 raise SftlabError(f"the model gave a dict without 'out'; its keys: {', '.join(map(repr, out))}")
             out = out["out"]
-        size = batch["inputs"]["input"].shape[-2:]
-        if out.dim() != 4 or out.shape[1] != len(self.label_names):
-            raise SftlabError(f"the model gave {list(out.shape)}, not [batch, {len(self.label_names)}, H, W]")
-        if out.shape[-2:] != size and not self.resize:
-            raise SftlabError(f"the logits are {list(out.shape[-2:])} and the mask {list(size)}: resize=True?")
-        return out if out.shape[-2:] == size else F.interpolate(out, size, mode="bilinear", align_corners=False)
+        if self.resize and out.shape[-2:] != size:
+            out = F.interpolate(out, size, mode="bilinear", align_corners=False)
+        if out.shape[1:] != (len(self.label_names), *size):
+            raise SftlabError(
+                f"the model gave {list(out.shape)} for {len(self.label_names)} classes and masks of {list(size)}; "
+                "Segment(resize=True) brings smaller logits to the size of the mask"
+            )
+        return out
 
     def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
         return cross_entropy_sum(logits.movedim(1, -1), batch["labels"])
@@ -85,13 +84,14 @@ class Segment(TargetTask):
         iou, dice = ((x / y)[both > 0].mean() for x, y in ((hit, both - hit), (2 * hit, both)))
         return dict(zip(self.metric_names, map(float, (hit.sum() / table.sum(), iou, dice)), strict=True))
 
-    def read(self, item: dict, row: torch.Tensor) -> Reading:
-        """The class numbers of all pixels, [H, W]."""
-        return Reading(row.argmax(dim=0))
+    def read(self, item: dict, row: torch.Tensor) -> torch.Tensor:
+        return row.argmax(dim=0)  # the class of each pixel, [H, W]
 
 
 class ImagesInput(TensorInput):
     """RGB images in [0, 1], each of its own size; a dict by position, so that they move to the device."""
+
+    one_shape = False
 
     def problems(self, example: dict) -> str | None:
         if found := super().problems(example):
@@ -101,9 +101,6 @@ class ImagesInput(TensorInput):
             return f"{self.column!r} must be [3, H, W], found {list(image.shape)}"
         low, high = float(image.min()), float(image.max())
         return f"{self.column!r} must be in [0, 1], found {low:.3g} to {high:.3g}" if low < 0 or high > 1 else None
-
-    def encode(self, examples: Sequence[dict], model) -> list[dict]:
-        return [{"input": example[self.column]} for example in examples]
 
     def collate(self, items: Sequence[dict], model) -> dict:
         return dict(enumerate(item["input"] for item in items))
@@ -132,11 +129,8 @@ class Detect(TargetTask):
     (['background', 'cat', 'dog'], 1, None)
     """
 
-    kind = "detection"
-    label_column = "labels"
+    kind, label_column, draws, cacheable = "detection", "labels", True, False
     metric_names = ("map", "map_50")
-    draws = True
-    cacheable = False
 
     def __init__(self, splits, label_names, name: str = "own data"):
         super().__init__(splits, ["background", *label_names], ImagesInput(), name)
@@ -146,32 +140,24 @@ class Detect(TargetTask):
 
     def target(self, example: dict) -> dict[str, torch.Tensor]:
         boxes, labels, image = example.get("boxes"), example.get("labels"), example[self.inputs.column]
-        try:
-            boxes = torch.as_tensor(boxes, dtype=image.dtype)
-        except (TypeError, ValueError, RuntimeError):
-            raise ValueError(f"'boxes' must be rows of [x1, y1, x2, y2], found {boxes!r}") from None
-        if boxes.numel() and (boxes.dim() != 2 or boxes.shape[1] != 4):
-            raise ValueError(f"'boxes' must be [number, 4], found {list(boxes.shape)}")
+        if not isinstance(boxes, list | tuple | torch.Tensor):
+            raise ValueError(f"'boxes' must be rows of [x1, y1, x2, y2], found {boxes!r}")
         if not isinstance(labels, list | tuple | torch.Tensor) or len(labels) != len(boxes):
             raise ValueError(f"'labels' must hold a label for each of the {len(boxes)} boxes, found {labels!r}")
+        boxes = [numbers(box, f"boxes[{i}]", (4,)).tolist() for i, box in enumerate(boxes)]
         height, width = image.shape[1:]
-        for i, box in enumerate(boxes.tolist()):
-            x1, y1, x2, y2 = box
-            if not boxes[i].isfinite().all():
-                raise ValueError(f"box {i} {box} is not finite")
-            if x2 <= x1 or y2 <= y1:
-                sizes = x2 > 0 and y2 > 0 and x1 + x2 <= width and y1 + y2 <= height
-                raise ValueError(
-                    f"box {i} {box} needs x1 < x2 and y1 < y2{'; is it [x, y, width, height]?' if sizes else ''}"
-                )
-            if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-                raise ValueError(f"box {i} {box} lies outside of the image, {width} wide and {height} high")
-            if self.label_id(labels[i]) is None:
-                raise ValueError(
-                    f"box {i} has the label {labels[i]!r}; known: {self.label_names[1:]}, or 1 to {len(self._id) - 1}"
-                    " (0 is the background)"
-                )
-        return {"boxes": boxes.reshape(-1, 4), "labels": torch.tensor([*map(self.label_id, labels)], dtype=torch.long)}
+        for i, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, labels, strict=True)):
+            sizes = 0 < x2 <= width - x1 and 0 < y2 <= height - y1
+            known = f"known: {self.label_names[1:]}, or 1 to {len(self._id) - 1} (0 is the background)"
+            for wrong, what in (
+                (x2 <= x1 or y2 <= y1, "needs x1 < x2 and y1 < y2" + "; is it [x, y, width, height]?" * sizes),
+                (min(x1, y1) < 0 or x2 > width or y2 > height, f"leaves the image, {width} wide and {height} high"),
+                (self.label_id(label) is None, f"has the label {label!r}; {known}"),
+            ):
+                if wrong:
+                    raise ValueError(f"boxes[{i}] {boxes[i]} {what}")
+        ids = torch.tensor([self.label_id(label) for label in labels], dtype=torch.long)
+        return {"boxes": torch.tensor(boxes, dtype=image.dtype).reshape(-1, 4), "labels": ids}
 
     def collate_labels(self, items: Sequence[dict]) -> dict:
         return dict(enumerate(item["labels"] for item in items))
@@ -218,14 +204,13 @@ class Detect(TargetTask):
         return found, [{name: value.cpu() for name, value in row.items()} for row in batch["labels"].values()]
 
     def metrics(self, predicted, true) -> dict[str, float]:
-        """Mean average precision over classes, at ten overlaps from 0.5 to 0.95 and at 0.5."""
         each = average_precision(predicted, true)
         return {"map": float(each.mean()), "map_50": float(each[:, 0].mean())}
 
-    def read(self, item: dict, row: dict) -> Reading:
-        """(name, box) of each detection, best first, with its score."""
+    def read(self, item: dict, row: dict) -> list[tuple[str, list[float], float]]:
+        """(name, box, score) of each detection, best first."""
         names = [self.label_names[label] for label in row["labels"].tolist()]
-        return Reading(list(zip(names, row["boxes"].tolist(), strict=True)), row["scores"].tolist())
+        return list(zip(names, row["boxes"].tolist(), row["scores"].tolist(), strict=True))
 
 
 @contextmanager
