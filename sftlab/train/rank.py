@@ -16,13 +16,12 @@ from .values import TargetTask
 
 @dataclass(frozen=True)
 class UserInput(TensorInput):
-    """The number of a user, below ``users`` if that is given."""
+    """The number of a user."""
 
     column: str = "user"
-    users: int | None = None
 
     def problems(self, example: dict) -> str | None:
-        return whole(example.get(self.column), self.column, self.users)
+        return not_below(None, example, self.column)
 
     def encode(self, examples: Sequence[dict], model) -> list[dict]:
         return [{"input": torch.tensor(int(example[self.column]))} for example in examples]
@@ -39,12 +38,9 @@ class Rank(TargetTask):
         splits: ``{"user": 3, "item": 17}``.
         items: their number, or their features [items, width], which the model then gets instead of numbers.
         negatives: for each example.
-        loss: ``"softmax"`` over the item and its negatives, or ``"bpr"``: minus log sigmoid of the difference to a
-            negative, mean over the negatives.
-        users: their number, for a check of the data.
+        loss: ``"softmax"`` over the item and its negatives, or ``"bpr"``, mean over the negatives.
 
-    Raises:
-        BadData: users or items that do not exist; when drawing, a user who took everything.
+    Raises: BadData for items that do not exist and, when drawing, a user who took everything.
 
     Source: Rendle et al. (2009), BPR; Jean et al. (2015), sampled softmax.
 
@@ -56,18 +52,18 @@ class Rank(TargetTask):
     kind, label_column, fewest_labels, draws = "recommendation", "item", 0, True
     metric_names = ("recall_at_10", "ndcg_at_10")
 
-    def __init__(self, splits, items, negatives: int = 20, loss: str = "softmax", users=None, name: str = "own data"):
+    def __init__(self, splits, items, negatives: int = 20, loss: str = "softmax", name: str = "own data"):
         self.features = items if isinstance(items, torch.Tensor) else None
         self.count, self.negatives, self.bpr = items if self.features is None else len(items), negatives, loss == "bpr"
         if loss not in ("softmax", "bpr") or negatives < 1:
             raise bad_data(name, [f"loss must be 'softmax' or 'bpr' and negatives at least 1: {loss!r}, {negatives}"])
-        super().__init__(splits, [], UserInput(users=users), name)
+        super().__init__(splits, [], UserInput(), name)
         self.taken = defaultdict(set)
         for example in self.splits.get("train", ()):
             self.taken[int(example["user"])].add(int(example["item"]))
 
     def target(self, example: dict) -> torch.Tensor:
-        if found := whole(example.get("item"), "item", self.count):
+        if found := not_below(self.count, example, "item"):
             raise ValueError(found)
         return torch.tensor(int(example["item"]))
 
@@ -101,14 +97,12 @@ class Rank(TargetTask):
         return scores
 
     def loss(self, model, batch: dict) -> LossSum:
-        return self._loss(self._scores(model, batch, self._drawn(batch)))
+        return self.loss_of(self._scores(model, batch, self._drawn(batch)), batch, drawn=True)
 
-    def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
-        return self._loss(logits.gather(1, self._drawn(batch)))
-
-    def _loss(self, scores: torch.Tensor) -> LossSum:
-        true, other = scores.float().split([1, self.negatives], dim=1)
-        each = -F.logsigmoid(true - other).mean(1) if self.bpr else scores.float().logsumexp(1) - true[:, 0]
+    def loss_of(self, logits: torch.Tensor, batch: dict, drawn: bool = False) -> LossSum:
+        scores = (logits if drawn else logits.gather(1, self._drawn(batch))).float()
+        true, other = scores.split([1, self.negatives], dim=1)
+        each = -F.logsigmoid(true - other).mean(1) if self.bpr else scores.logsumexp(1) - true[:, 0]
         return LossSum(each.sum(), torch.tensor(len(each), device=each.device))
 
     def logits(self, model, batch: dict) -> torch.Tensor:
@@ -137,8 +131,9 @@ class Rank(TargetTask):
         return [i for i in best if i not in self.taken[int(item["input"])]][:10]
 
 
-def whole(value, name: str, limit: int | None) -> str | None:
-    """What keeps a value from being a number from 0 to below ``limit``, or None."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 0:
-        return f"{name!r} must be a whole number from 0 on, found {value!r}"
-    return None if limit is None or int(value) < limit else f"{name!r} {value} is not below their number, {limit}"
+def not_below(limit: int | None, example: dict, column: str) -> str | None:
+    value = example.get(column)
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if whole and 0 <= int(value) and (limit is None or int(value) < limit):
+        return None
+    return f"{column!r} must be a whole number from 0{f' to {limit - 1}' if limit else ''}, found {value!r}"

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from ..data.collate import length_mask, pad
+from ..data.collate import length_mask
 from ..errors import SftlabError, bad_data, unknown
 from .inputs import TensorInput
 from .task import IGNORE, LossSum
@@ -29,12 +29,6 @@ class AudioInput(TensorInput):
     column: str = "audio"
     alone: bool = False
     one_shape = False
-
-    def problems(self, example: dict) -> str | None:
-        if found := super().problems(example):
-            return found
-        shape = example[self.column].shape
-        return None if len(shape) in (1, 2) and min(shape) else f"{self.column!r} must be [time], found {list(shape)}"
 
     def length(self, item: dict) -> int:
         return len(item["input"])
@@ -63,8 +57,7 @@ class CTC(TargetTask):
         splits: ``{"audio": [time], "transcript": "turn left"}``.
         label_names: the characters, the space among them; the task puts the blank before them, as class 0.
 
-    Raises:
-        BadData: unknown characters, and (when the model is known) transcripts that do not fit into the frames.
+    Raises: BadData for unknown characters and, once the model is known, transcripts that do not fit into its frames.
 
     Source: Graves et al. (2006), Connectionist temporal classification.
 
@@ -80,13 +73,13 @@ class CTC(TargetTask):
             raise bad_data(name, [f"label_names must be single characters, found {wrong[:5]}"])
         super().__init__(splits, ["<blank>", *label_names], inputs or AudioInput(), name)
 
-    def target(self, example: dict) -> list[int]:
+    def target(self, example: dict) -> torch.Tensor:
         text = example.get("transcript")
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"'transcript' must be text that is not empty, found {text!r}")
         if wrong := [c for c in text if c not in self._id]:
             raise unknown("character", wrong[0], self.label_names[1:])
-        return [self._id[c] for c in text]
+        return torch.tensor([self._id[c] for c in text])
 
     def frames(self, model, items: Sequence[dict]) -> list[int]:
         """Output frames of the model for each item."""
@@ -97,16 +90,13 @@ class CTC(TargetTask):
     def encode(self, examples: Sequence[dict], model, labelled: bool = True) -> list[dict]:
         items, wrong = super().encode(examples, model, labelled), []
         for item, frames in zip(items, self.frames(model, items), strict=True):
-            text = item.get("labels", [1])
-            need = len(text) + sum(a == b for a, b in zip(text, text[1:], strict=False))  # a blank between equal ones
+            text = item.get("labels", torch.ones(1))
+            need = len(text) + int((text[1:] == text[:-1]).sum())  # a blank between equal ones
             if frames < need:
                 wrong.append(f"[{item['index']}]: needs {need} frames and gets {frames}: the loss would be infinite")
         if wrong:
             raise bad_data(self.name, wrong)
         return items
-
-    def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
-        return pad([item["labels"] for item in items], IGNORE)
 
     def collate(self, items: Sequence[dict], model) -> dict:
         return {**super().collate(items, model), "frames": self.frames(model, items)}

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import SftlabError, bad_data, unknown
 from .inputs import TensorInput, TextInput
@@ -12,15 +13,10 @@ from .task import IGNORE, LossSum, Task
 
 
 class TargetTask(Task):
-    """A task with :meth:`target`, one function for checking and for encoding, and :meth:`read`."""
+    """A task with ``target(example)``, one function for checking (a ValueError says what is wrong) and encoding.
 
-    def target(self, example: dict):
-        """The targets of an example; a ValueError says what is wrong with them."""
-        raise NotImplementedError
-
-    def read(self, item: dict, row):
-        """What the model's outputs for one example say: labels, numbers, a text, a mask, boxes, items."""
-        raise NotImplementedError
+    ``read(item, row)`` gives what the model's outputs for one example say: labels, numbers, a text, a mask, boxes.
+    """
 
     def label_problem(self, example: dict) -> str | None:
         try:
@@ -34,7 +30,8 @@ class TargetTask(Task):
         return {**item, "labels": labels, "supervised": not masked}
 
     def collate_labels(self, items: Sequence[dict]):
-        return torch.stack([item["labels"] for item in items])
+        labels = [item["labels"] for item in items]
+        return torch.stack(labels) if labels[0].dim() != 1 else pad_sequence(labels, True, IGNORE)
 
 
 class MultiLabel(TargetTask):
@@ -43,11 +40,9 @@ class MultiLabel(TargetTask):
     Args:
         splits: ``{"text": ..., "labels": ["a", "c"]}``, names or numbers; what is not listed is a no. Where some
             answers are not known, ``{"labels": {"a": 1, "b": 0}}``: what is absent is left out of the loss.
-        label_names: the labels, in the order of the model's outputs.
-        inputs: :class:`TextInput` (default) or :class:`TensorInput`.
+        label_names, inputs: as for :class:`sftlab.Classify`.
 
-    Raises:
-        BadData: unknown labels, answers other than 0 and 1.
+    Raises: BadData for unknown labels and for answers other than 0 and 1.
 
     >>> task = MultiLabel({"train": [{"text": "Storm stops the cup final", "labels": ["sport"]}]}, ["sport", "art"])
     >>> task.target({"labels": {"art": 1}}).tolist()
@@ -86,11 +81,10 @@ class MultiLabel(TargetTask):
     def metrics(self, predicted, true) -> dict[str, float]:
         from torchmetrics.functional.classification import multilabel_f1_score
 
-        def f1(average):
-            return float(multilabel_f1_score(predicted, true, len(self.label_names), 0.5, average, ignore_index=IGNORE))
-
+        setting = {"num_labels": len(self.label_names), "ignore_index": IGNORE}
+        f1 = [multilabel_f1_score(predicted, true, average=average, **setting) for average in ("micro", "macro")]
         right = ((predicted == true) | (true == IGNORE)).all(dim=1)  # the whole example
-        return {"micro_f1": f1("micro"), "macro_f1": f1("macro"), "exact_match": float(right.double().mean())}
+        return dict(zip(self.metric_names, map(float, (*f1, right.double().mean())), strict=True))
 
     def read(self, item: dict, row: torch.Tensor) -> list[str]:
         return [name for name, logit in zip(self.label_names, row.tolist(), strict=True) if logit > 0]
@@ -104,8 +98,7 @@ class Regress(TargetTask):
         targets: the column, or several columns, one output of the model for each.
         inputs: :class:`TensorInput` (default) or :class:`TextInput`.
 
-    Raises:
-        BadData: targets that are missing, no numbers, or not finite.
+    Raises: BadData for targets that are missing, no numbers, or not finite.
 
     >>> task = Regress({"train": [{"input": torch.zeros(2), "x": 1, "y": 2.5}]}, ["x", "y"])
     >>> task.target(task.examples("train")[0]).tolist()
@@ -143,17 +136,16 @@ class Regress(TargetTask):
 class Policy(TargetTask):
     """What to do in a state: behaviour cloning, or log-likelihood weighted by returns or advantages.
 
-    The loss of a sample is multiplied by its ``"weight"`` (default 1; 0 and negative ones too), but every sample counts
-    as one: weights scale the gradient, as in REINFORCE; they do not normalise it. The metrics know no weights.
+    A sample's loss is multiplied by its ``"weight"`` (any number, default 1), but every sample counts as one: weights
+    scale the gradient, as in REINFORCE, and do not normalise it. The metrics know no weights.
 
     Args:
         splits: ``{"input": state, "action": 1, "weight": 0.7}``.
         actions: names of the discrete actions; the model gives logits, the loss is cross-entropy.
-        size: or the length of a continuous action; the model gives the mean of a Gaussian, [batch, size], or mean
-            and logarithm of the standard deviation, [batch, 2 * size].
+        size: or the length of a continuous action; the model gives the mean of a Gaussian, or mean and logarithm of
+            the standard deviation, [batch, 2 * size].
 
-    Raises:
-        BadData: actions that do not exist or have another length, weights that are no numbers.
+    Raises: BadData for actions that do not exist or have another length, and weights that are no numbers.
 
     >>> Policy({"train": [{"input": torch.zeros(4), "action": "left"}]}, ["left", "right"]).metric_names
     ('accuracy',)
@@ -224,10 +216,7 @@ def numbers(value, name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def columns(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both in float32 and of one shape (outputs may be [batch] for [batch, 1]); broadcasting would have no meaning.
-
-    The task chose the loss: the type of the labels is of no consequence (P36).
-    """
+    """Both in float32, whatever they were (P36), and of one shape, with [batch] for [batch, 1]: never broadcast."""
     logits = logits.unsqueeze(1) if logits.dim() == 1 else logits
     if logits.shape != labels.shape:
         raise SftlabError(f"the model gave {list(logits.shape)} where the targets are {list(labels.shape)}")

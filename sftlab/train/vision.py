@@ -24,8 +24,7 @@ class Segment(TargetTask):
         ignore: values of the mask that mean "no label".
         resize: bring logits to the size of the mask; otherwise another size is an error.
 
-    Raises:
-        BadData: masks of another size than the image or with values that are no class.
+    Raises: BadData for masks of another size than the image or with values that are no class.
 
     >>> task = Segment({"train": [{"input": torch.zeros(3, 1, 2), "mask": torch.tensor([[1, 255]])}]}, ["road", "sky"])
     >>> task.target(task.examples("train")[0]).tolist()
@@ -94,13 +93,14 @@ class ImagesInput(TensorInput):
     one_shape = False
 
     def problems(self, example: dict) -> str | None:
-        if found := super().problems(example):
-            return found
-        image = example[self.column]
-        if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
-            return f"{self.column!r} must be [3, H, W], found {list(image.shape)}"
-        low, high = float(image.min()), float(image.max())
-        return f"{self.column!r} must be in [0, 1], found {low:.3g} to {high:.3g}" if low < 0 or high > 1 else None
+        found, image = super().problems(example), example.get(self.column)
+        if not found and (
+            image.dim() != 3 or len(image) != 3 or not image.numel() or ((image < 0) | (image > 1)).any()
+        ):
+            return (
+                f"{self.column!r} must be [3, H, W] in [0, 1], found {list(image.shape)}, {image.reshape(-1)[:3]} ..."
+            )
+        return found
 
     def collate(self, items: Sequence[dict], model) -> dict:
         return dict(enumerate(item["input"] for item in items))
@@ -117,11 +117,9 @@ class Detect(TargetTask):
         splits: ``{"input": [3, H, W] in [0, 1], "boxes": [[x1, y1, x2, y2], ...], "labels": ["cat", ...]}``, in
             pixels; no boxes at all are allowed.
         label_names: the classes. The task puts the background before them, as class 0: numbers in ``labels`` begin
-            with 1 for the first of these names, and 0 is an error (P34). Give the model
-            ``num_classes=len(task.label_names)``.
+            with 1, the first of these names, and 0 is an error (P34). The model has ``len(task.label_names)`` classes.
 
-    Raises:
-        BadData: boxes that are no boxes, lie outside of the image or look like [x, y, width, height]; unknown labels.
+    Raises: BadData for boxes that are none, leave the image or look like [x, y, width, height], and unknown labels.
 
     >>> image = {"input": torch.rand(3, 8, 8), "boxes": [[1, 1, 4, 6]], "labels": ["cat"]}
     >>> task = Detect({"train": [image]}, ["cat", "dog"])
@@ -215,30 +213,25 @@ class Detect(TargetTask):
 
 @contextmanager
 def _drawing(model, seed: int, device: torch.device):
-    """Here the model computes losses, and torch's global generator, from which torchvision draws, has this seed.
+    """Seeds torch's global generator, from which torchvision draws; two flags say that losses are wanted.
 
-    Only two flags are set: what is inside of the two parts (norms, dropout) keeps its mode (P5).
+    What is inside of the two parts (norms, dropout) keeps its mode (P5).
     """
-    parts = model.rpn, model.roi_heads
-    before = [part.training for part in parts]
+    before = model.rpn.training, model.roi_heads.training
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         try:
-            for part in parts:
-                part.training = True
+            model.rpn.training = model.roi_heads.training = True
             yield
         finally:
-            for part, training in zip(parts, before, strict=True):
-                part.training = training
+            model.rpn.training, model.roi_heads.training = before
 
 
 def average_precision(predicted: Sequence[dict], true: Sequence[dict], most: int = 100) -> torch.Tensor:
     """[classes that have boxes, 10]: area under precision over recall, at overlaps 0.5, 0.55, ..., 0.95.
 
     In each image the best ``most`` detections of a class are matched in order of score, each to the free box that it
-    overlaps most. Precision is made non-increasing and read at 101 recalls.
-
-    Source: COCO evaluation (cocoapi, ``cocoeval.py``), which torchmetrics calls too but needs another package for.
+    overlaps most; precision, made non-increasing, is read at 101 recalls. Source: cocoapi, ``cocoeval.py``.
     """
     from torchvision.ops import box_iou
 
