@@ -14,7 +14,7 @@ from sftlab import env
 from sftlab.errors import MissingWeights, NonFiniteLoss
 from sftlab.model.loading import load_trunk
 from sftlab.train import loop
-from sftlab.train.features import live
+from sftlab.train.features import Source
 from sftlab.train.task import LossSum
 
 TRAINED = {  # plans that leave something frozen to the end
@@ -27,7 +27,7 @@ TRAINED = {  # plans that leave something frozen to the end
 def gradients(model, task, plan, groups, clip=None) -> tuple[dict, LossSum]:
     """Gradients and loss of one optimizer step over ``groups``, a list of micro-batches of sample numbers."""
     items = task.encode(task.examples("train"), model)
-    source = live(model, task, {"train": items}, None)
+    source = Source(model, task, {"train": items})
     applied = plan.apply(model)
     loss, _ = loop.train_step(source, task, source.batches(groups, torch.device("cpu")), applied, clip)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}, loss

@@ -8,7 +8,7 @@ import torch
 
 from .. import env
 from ..errors import bad_data
-from .features import Source, live
+from .features import Source
 from .task import Task
 
 
@@ -36,14 +36,14 @@ def evaluate(model: torch.nn.Module, task: Task, split: str = "test", batch: int
     device = env.current().device
     model.to(device)
     items = task.encode(task.examples(split), model)
-    return evaluate_items(live(model, task, {split: items}, None), items, device, batch)
+    return evaluate_source(Source(model, task, {split: items}), split, device, batch)
 
 
-def evaluate_items(source: Source, items: list[dict], device: torch.device, batch: int = 64) -> dict:
+def evaluate_source(source: Source, split: str, device: torch.device, batch: int = 64) -> dict:
     """:func:`evaluate` on encoded samples, through the model or through cached features."""
     total = torch.zeros((), dtype=torch.float64)
     count, predicted, true = 0, [], []
-    for _, group, logits in _forward(source, items, device, batch):
+    for _, group, logits in _forward(source, split, device, batch):
         part = source.task.loss_of(logits, group)
         total += part.total.double().cpu()
         count += int(part.count)
@@ -51,7 +51,8 @@ def evaluate_items(source: Source, items: list[dict], device: torch.device, batc
         predicted.append(found)
         true.append(expected)
     metrics = source.task.metrics(_join(predicted), _join(true))
-    return {"loss": float(total / count), **metrics, "count": count}
+    loss = float(total / count)
+    return {"loss": loss, **metrics, **source.task.of_loss(loss), "count": count}
 
 
 def _join(parts: list):
@@ -106,9 +107,9 @@ def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int
     device = env.current().device
     model.to(device)
     items = task.encode(examples, model, labelled=False)
-    source = live(model, task, {"train": items}, None)
+    source = Source(model, task, {"these": items})
     out: list[Prediction | None] = [None] * len(items)
-    for rows, _, logits in _forward(source, items, device, batch):
+    for rows, _, logits in _forward(source, "these", device, batch):
         probabilities = logits.float().softmax(dim=-1).cpu()
         for row, p in zip(rows, probabilities, strict=True):
             out[row] = _read(task, items[row], p)
@@ -125,14 +126,14 @@ def _read(task: Task, item: dict, p: torch.Tensor) -> Prediction:
     return Prediction([e.label for e in each], [e.probability for e in each], [e.probabilities for e in each])
 
 
-def _forward(source: Source, items: list[dict], device: torch.device, batch: int) -> Iterator[tuple]:
+def _forward(source: Source, split: str, device: torch.device, batch: int) -> Iterator[tuple]:
     """(rows, batch, logits) over all samples, similar lengths together, in eval mode and without autograd."""
+    items = source.items[split]
     order = sorted(range(len(items)), key=lambda row: source.task.inputs.length(items[row]) or 0)
-    view = Source(source.owner, source.model, source.task, {"these": items})
     with eval_mode(source.owner), torch.inference_mode(), env.current().autocast():
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            for group in view.batches([rows], device, "these"):
+            for group in source.batches([rows], device, split):
                 yield rows, group, source.task.logits(source.model, group)
 
 

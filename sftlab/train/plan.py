@@ -81,7 +81,24 @@ class Plan:
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of the steps in [0, 1), not {self.warmup}")
 
-    def apply(self, model: nn.Module, stage: int = 0) -> "Applied":
+    @property
+    def needs_anchors(self) -> bool:
+        return False
+
+    def trained(self, model: nn.Module) -> set[str]:
+        """Names of all parameters that some stage trains."""
+        names: set[str] = set()
+        for stage in range(len(self.stages)):
+            self.apply(model, stage)
+            names |= {name for name, p in model.named_parameters() if p.requires_grad}
+        return names
+
+    @classmethod
+    def read(cls, stored: dict) -> "Plan":
+        """From JSON values."""
+        return cls(**{**stored, "stages": tuple(Stage(**stage) for stage in stored["stages"])})
+
+    def apply(self, model: nn.Module, stage: int = 0, anchors=None) -> "Applied":
         """Make a stage true on a model: ``requires_grad``, train and eval modes, and parameter groups, all at once.
 
         Args:
@@ -142,6 +159,9 @@ class Applied:
         """Set every module's mode as the plan wants it, whatever ``train()`` or ``eval()`` did before."""
         for module, training in self.modes:
             module.training = training
+
+    def add_penalty(self, count) -> None:
+        pass
 
     def optimizer(self) -> torch.optim.AdamW:
         """A fused AdamW over the groups; frozen parameters are not in it."""

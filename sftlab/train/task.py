@@ -185,6 +185,10 @@ class Task(ABC):
         seen = labels != IGNORE
         return logits.argmax(dim=-1).reshape(-1)[seen], labels[seen]
 
+    def of_loss(self, loss: float) -> dict[str, float]:
+        """Metrics that are functions of the mean loss, such as a language model's perplexity."""
+        return {}
+
     def metrics(self, predicted, true) -> dict[str, float]:
         """Accuracy and macro-averaged F1 over the whole set, both in [0, 1]."""
         from torchmetrics.functional import accuracy, f1_score
