@@ -24,8 +24,8 @@ class Segmenter(nn.Module):
 
     def __init__(self, wrap: bool = True, stride: int = 1):
         super().__init__()
-        self.body, self.head, self.wrap = nn.Conv2d(3, 8, 3, stride, padding=1), nn.Conv2d(8, 3, 1), wrap
-        self.aux = nn.Conv2d(8, 3, 1)
+        self.body, self.aux = nn.Conv2d(3, 8, 3, stride, padding=1), nn.Conv2d(8, 3, 1)
+        self.head, self.wrap = nn.Conv2d(8, 3, 1), wrap  # the last one defined: the head of the layer map
 
     def forward(self, x):
         hidden = self.body(x).relu()

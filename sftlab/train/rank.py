@@ -49,7 +49,8 @@ class Rank(TargetTask):
     [0, 1, 3]
     """
 
-    kind, label_column, fewest_labels, draws = "recommendation", "item", 0, True
+    kind, label_column, fewest_labels = "recommendation", "item", 0
+    draws, cacheable = True, False  # what a frozen tower gives is of other items every time
     metric_names = ("recall_at_10", "ndcg_at_10")
 
     def __init__(self, splits, items, negatives: int = 20, loss: str = "softmax", name: str = "own data"):

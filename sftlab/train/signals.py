@@ -72,6 +72,7 @@ class CTC(TargetTask):
         if wrong := [c for c in label_names if len(c) != 1]:
             raise bad_data(name, [f"label_names must be single characters, found {wrong[:5]}"])
         super().__init__(splits, ["<blank>", *label_names], inputs or AudioInput(), name)
+        self.cacheable = not self.inputs.alone  # stored outputs are handed out for a whole batch at once
 
     def target(self, example: dict) -> torch.Tensor:
         text = example.get("transcript")

@@ -16,7 +16,8 @@ from .values import TargetTask, numbers
 class Segment(TargetTask):
     """A class for every pixel; cross-entropy summed over the labelled pixels.
 
-    The model gives [batch, classes, H, W], or torchvision's dict: its ``"out"`` is used, its ``"aux"`` is not (S15).
+    The model gives [batch, classes, H, W], or torchvision's dict: its ``"out"`` is used, its ``"aux"`` is not (S15), so
+    set ``model.aux_classifier = None``: as the layer defined last it would be taken for the head.
 
     Args:
         splits: ``{"input": [C, H, W], "mask": [H, W]}``, the mask with whole numbers.
