@@ -94,14 +94,12 @@ class ImagesInput(TensorInput):
     one_shape = False
 
     def problems(self, example: dict) -> str | None:
-        found, image = super().problems(example), example.get(self.column)
-        if not found and (
-            image.dim() != 3 or len(image) != 3 or not image.numel() or ((image < 0) | (image > 1)).any()
-        ):
-            return (
-                f"{self.column!r} must be [3, H, W] in [0, 1], found {list(image.shape)}, {image.reshape(-1)[:3]} ..."
-            )
-        return found
+        if found := super().problems(example):
+            return found
+        image = example[self.column]
+        right = image.dim() == 3 and len(image) == 3 and image.numel() and image.min() >= 0 and image.max() <= 1
+        found = f"{list(image.shape)}, {image.reshape(-1)[:3]} ..."
+        return None if right else f"{self.column!r} must be [3, H, W] in [0, 1], found {found}"
 
     def collate(self, items: Sequence[dict], model) -> dict:
         return dict(enumerate(item["input"] for item in items))
