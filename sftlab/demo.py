@@ -7,7 +7,7 @@ from .data.headlines import DESCRIPTIONS
 from .model.loading import load
 from .study.baselines import majority, zero_shot
 from .table import Table
-from .train.catalog import task as task_by_name
+from .tasks.catalog import task as task_by_name
 from .train.evaluate import evaluate, predict
 from .train.fit import fit
 from .train.plan import full, head_only

@@ -21,6 +21,7 @@ FLOORS = [
     {"data"},
     {"model"},
     {"train"},
+    {"tasks"},
     {"study"},
     {"teach"},
     {"bench", "demo", "lab", "cli", "__main__"},

@@ -10,10 +10,10 @@ import torch
 from nets import copies, distance, fit
 
 import sftlab as sl
-from sftlab.data import chat
 from sftlab.errors import BadData, NoSupervision, SftlabError
-from sftlab.train import generate as generation
-from sftlab.train import language, loop
+from sftlab.tasks import chat, language
+from sftlab.tasks import generate as generation
+from sftlab.train import loop
 from sftlab.train.features import Source
 from sftlab.train.task import IGNORE
 

@@ -18,10 +18,10 @@ from ..data.collate import to_device
 from ..errors import SftlabError
 from ..model.loading import load
 from ..table import Table
-from ..train.catalog import task as task_by_name
-from ..train.classify import Classify
+from ..tasks.catalog import task as task_by_name
+from ..tasks.classify import Classify
+from ..tasks.inputs import TensorInput
 from ..train.fit import fit
-from ..train.inputs import TensorInput
 from ..train.plan import Plan, full
 from ..train.task import Task
 from . import Measured

@@ -6,7 +6,7 @@ from ..model.loading import load
 from ..study.baselines import majority, zero_shot
 from ..study.compare import plus_minus
 from ..table import Table
-from ..train.catalog import task as task_by_name
+from ..tasks.catalog import task as task_by_name
 from ..train.evaluate import evaluate
 from ..train.fit import fit
 from ..train.plan import full, head_only

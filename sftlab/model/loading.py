@@ -11,7 +11,12 @@ from .. import assets, env
 from ..errors import AssetError, MissingWeights, unknown
 from .heads import TextClassifier, TokenTagger, init_head
 
-HEADS = {"text classification": TextClassifier, "token tagging": TokenTagger}
+HEADS = {
+    "text classification": TextClassifier,
+    "text multi-label": TextClassifier,
+    "text regression": TextClassifier,
+    "token tagging": TokenTagger,
+}
 
 
 def load(

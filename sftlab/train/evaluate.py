@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from .. import env
-from ..errors import bad_data
+from ..errors import SftlabError, bad_data
 from . import processes
 from .features import Source
 from .task import Task
@@ -89,7 +89,8 @@ def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int
         batch: samples per forward pass.
 
     Returns:
-        list[Prediction]: in the order of the input.
+        list: in the order of the input; :class:`Prediction` for classes and tags, else what the task reads from the
+        model's output: names, numbers by column, a mask, boxes, a transcript, the best items.
 
     Raises:
         UnknownName, BadData: no such split; an input that is not of the task's kind, with its index.
@@ -114,7 +115,14 @@ def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int
     items = task.encode(examples, model, labelled=False)
     source = Source(model, task, {"these": items})
     out: list[Prediction | None] = [None] * len(items)
+    read = getattr(task, "read", None)
+    if read is None and not task.label_names:
+        raise SftlabError(f"a {task.kind} task has no labels to predict; sl.generate gives what the model writes.")
     for rows, _, logits in _forward(source, "these", device, batch):
+        if read is not None:
+            for row, answer in zip(rows, logits, strict=True):
+                out[row] = read(items[row], answer)
+            continue
         probabilities = logits.float().softmax(dim=-1).cpu()
         for row, p in zip(rows, probabilities, strict=True):
             out[row] = _read(task, items[row], p)

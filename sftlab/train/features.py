@@ -156,7 +156,8 @@ def _watched(live: Source, applied, forward) -> list:
     handles = [m.register_forward_pre_hook(lambda m, args: given.append([*map(_detached, args)])) for m in trained]
     try:
         total = forward().total
-        gradients = torch.autograd.grad(total, applied.parameters, allow_unused=True)
+        reached = total.requires_grad  # if not, the loop says so
+        gradients = torch.autograd.grad(total, applied.parameters, allow_unused=True) if reached else []
     finally:
         for handle in handles:
             handle.remove()

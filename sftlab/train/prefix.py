@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 IN_MEMORY = 2**30  # bytes; larger stores are memory-mapped
@@ -255,8 +254,11 @@ class Store:
                 leaves.append(None)
                 continue
             parts = [self._read(self.place[row][at], dtype) for row in rows]
-            equal = all(p.shape == parts[0].shape for p in parts)
-            leaves.append((torch.stack(parts) if equal else pad_sequence(parts, batch_first=True)).to(device))
+            longest = [max(sizes) for sizes in zip(*(p.shape for p in parts), strict=True)]
+            batch = parts[0].new_zeros((len(parts), *longest))
+            for i, part in enumerate(parts):
+                batch[(i, *map(slice, part.shape))] = part
+            leaves.append(batch.to(device))
         return tree_unflatten(leaves, self.form)
 
     def _read(self, place: tuple, dtype: torch.dtype) -> torch.Tensor:

@@ -60,7 +60,7 @@ class Task(ABC):
     Raises:
         BadData: no or unusable examples; the message lists them with split and index.
 
-    >>> from sftlab.train.classify import Classify
+    >>> from sftlab.tasks.classify import Classify
     >>> task = Classify({"train": [{"text": "a", "label": 0}], "val": []}, ["no", "yes"])
     >>> len(task.examples("train")), task.label_names
     (1, ['no', 'yes'])

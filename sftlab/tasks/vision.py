@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from ..data.batching import mix
 from ..errors import SftlabError, bad_data
+from ..train.task import IGNORE, LossSum, cross_entropy_sum
 from .inputs import TensorInput
-from .task import IGNORE, LossSum, cross_entropy_sum
 from .values import TargetTask, numbers
 
 

@@ -9,8 +9,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..data.collate import length_mask
 from ..errors import SftlabError, bad_data, unknown
+from ..train.task import IGNORE, LossSum
 from .inputs import TensorInput
-from .task import IGNORE, LossSum
 from .values import TargetTask
 
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..data import chat
 from ..data.collate import length_mask, pad
 from ..errors import SftlabError
+from ..train.task import IGNORE, LossSum, Task, cross_entropy_sum
+from . import chat
 from .inputs import TextInput, _tokenizer_of
-from .task import IGNORE, LossSum, Task, cross_entropy_sum
 
 
 @dataclass(frozen=True)
 class CausalInput(TextInput):
-    """Token ids and labels of texts, prompts with completions or conversations; see :mod:`sftlab.data.chat`."""
+    """Token ids and labels of texts, prompts with completions or conversations; see :mod:`sftlab.tasks.chat`."""
 
     pack: bool = False
 

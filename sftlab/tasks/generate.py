@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from .. import env
-from ..data import chat
 from ..data.batching import mix
 from ..data.collate import length_mask, pad, to_device
 from ..errors import bad_data
 from ..model.loading import quiet_transformers
-from .evaluate import eval_mode
+from ..train.evaluate import eval_mode
+from . import chat
 from .inputs import _tokenizer_of
 
 

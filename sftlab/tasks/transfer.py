@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ..errors import SftlabError
-from .evaluate import predict
-from .task import IGNORE, LossSum, Task
+from ..train.evaluate import predict
+from ..train.task import IGNORE, LossSum, Task
 
 
 def Distill(task: Task, teacher: nn.Module, temperature: float = 2.0, weight: float = 0.5) -> Task:

@@ -6,8 +6,8 @@ import torch
 
 from ..data.collate import pad
 from ..errors import unknown
+from ..train.task import IGNORE, Task
 from .inputs import TensorInput, TextInput, WordsInput
-from .task import IGNORE, Task
 
 
 class Classify(Task):

@@ -2,8 +2,8 @@
 
 from ..data import headlines
 from ..errors import unknown
+from ..train.task import Task
 from .classify import Classify
-from .task import Task
 
 TASKS = {
     "headlines": lambda: headlines.sentiment(),

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from ..data.batching import mix
 from ..errors import SftlabError, bad_data
+from ..train.task import LossSum
 from .inputs import TensorInput
-from .task import LossSum
 from .values import TargetTask
 
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import SftlabError, bad_data, unknown
+from ..train.task import IGNORE, LossSum, Task
 from .inputs import TensorInput, TextInput
-from .task import IGNORE, LossSum, Task
 
 
 class TargetTask(Task):
