@@ -96,9 +96,9 @@ def test_p03_evaluation_does_not_depend_on_the_batch(kind):
     fit(model, task, sl.full(epochs=6, lr=5e-3))  # so that some tokens are right
     results = [sl.evaluate(model, task, "test", batch=batch) for batch in (1, 2, 7, 16)]
     for result in results[1:]:
-        assert result == pytest.approx(results[0], abs=1e-6)
+        assert result == pytest.approx(results[0], rel=1e-6, abs=1e-6)
     total, count = sums(task, task.encode(task.examples("test"), model), model)
-    assert results[0]["count"] == count and results[0]["loss"] == pytest.approx(total / count, abs=1e-6)
+    assert results[0]["count"] == count and results[0]["loss"] == pytest.approx(total / count, rel=1e-6, abs=1e-6)
     perplexity = task.of_loss(results[0]["loss"])["perplexity"]
     assert perplexity == pytest.approx(math.exp(total / count), rel=1e-5)
     right = 0
@@ -359,7 +359,7 @@ def test_p12_packed_loss_is_the_same_sum(start):
     assert sums(task, packed, model) == pytest.approx((total, count), rel=1e-6)
     assert sums(task, packed, model)[1] == count == sum(label != IGNORE for row in rows for label in row["labels"])
     one, two = (sl.evaluate(model, t, "train", batch=5) for t in (task, alone))
-    assert one == pytest.approx(two, abs=1e-6)
+    assert one == pytest.approx(two, rel=1e-6, abs=1e-6)
     assert all(row["index"] == row["indices"][0] and len(row["input_ids"]) <= model.max_tokens for row in packed)
 
 
@@ -451,7 +451,7 @@ def test_p32_real_decoder_agrees():
     inputs = {k: v for k, v in batch["inputs"].items() if k != "decoder_input_ids"}
     with torch.no_grad():
         theirs, ours = model(**inputs, labels=batch["labels"]), task.loss(model, batch)
-    assert float(ours.total / ours.count) == pytest.approx(float(theirs.loss), abs=1e-6)
+    assert float(ours.total / ours.count) == pytest.approx(float(theirs.loss), rel=1e-6, abs=1e-6)
 
 
 def test_p08_seq2seq_eos_is_supervised_where_pad_is_eos():
