@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from sftlab.data import headlines
+from sftlab.tasks.catalog import task
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
@@ -81,7 +82,7 @@ def test_library_reads_what_the_files_hold():
     assert headlines.splits() == SPLITS
     assert tuple(headlines.SENTIMENTS) == LABELS
     assert headlines.TOPICS == sorted(count(NEWS, "topic"))
-    assert set(headlines.topic()[0]) == {"train", "val", "test"}
+    assert set(task("headlines-topic").splits) == {"train", "val", "test"}
 
 
 @pytest.mark.parametrize("name", ["headlines", "reviews"])

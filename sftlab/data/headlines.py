@@ -34,16 +34,6 @@ def splits() -> dict[str, list[dict]]:
     return {**found, "reviews": read_rows(find_asset("reviews") / "reviews.csv")}
 
 
-def sentiment() -> tuple[dict, list[str], str]:
-    """Splits, label names and label column of the task ``headlines``."""
-    return splits(), SENTIMENTS, "label"
-
-
-def topic() -> tuple[dict, list[str], str]:
-    """Splits, label names and label column of ``headlines-topic``; the reviews have other topics and are left out."""
-    return {name: rows for name, rows in splits().items() if name != "reviews"}, TOPICS, "topic"
-
-
 def read_rows(path: Path) -> list[dict]:
     """Rows of a checked CSV file with a header line, UTF-8."""
     with open(path, encoding="utf-8", newline="") as f:

@@ -62,18 +62,12 @@ class TextClassifier(nn.Module):
         return self.classify(self.features(input_ids, attention_mask))
 
 
-class TokenTagger(nn.Module):
-    """Encoder, dropout, one linear layer on every token: ``input_ids`` [batch, tokens] -> [batch, tokens, tags]."""
+class TokenTagger(TextClassifier):
+    """The same without pooling, for every token: ``input_ids`` [batch, tokens] -> logits [batch, tokens, tags]."""
 
-    def __init__(self, trunk: nn.Module, classes: int, dropout: float = 0.1):
-        super().__init__()
-        self.trunk = trunk
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(trunk.config.hidden_size, classes)
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.head(self.dropout(hidden))
+    def features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """One vector per token, [batch, tokens, width]."""
+        return self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
 
 def init_head(head: nn.Linear, seed: int) -> None:

@@ -1,6 +1,7 @@
 """Classification: one class per example, one tag per word."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -8,6 +9,20 @@ from ..data.collate import pad
 from ..errors import unknown
 from ..train.task import IGNORE, Task
 from .inputs import TensorInput, TextInput, WordsInput
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one example: a label, its probability, and the probability of every label."""
+
+    label: str | list[str]
+    probability: float | list[float]
+    probabilities: dict[str, float] | list[dict[str, float]]
+
+    def __str__(self) -> str:
+        if isinstance(self.label, list):
+            return " ".join(self.label)
+        return f"{self.label} ({self.probability:.2f})"
 
 
 class Classify(Task):
@@ -51,6 +66,9 @@ class Classify(Task):
 
     def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
         return torch.tensor([item["labels"] for item in items])
+
+    def read(self, item: dict, logits: torch.Tensor) -> Prediction:
+        return _most_probable(self.label_names, logits)
 
 
 class TagTokens(Task):
@@ -100,3 +118,15 @@ class TagTokens(Task):
 
     def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
         return pad([item["labels"] for item in items], IGNORE)
+
+    def read(self, item: dict, logits: torch.Tensor) -> Prediction:
+        words = item["words"]
+        first = [at for at, word in enumerate(words) if word is not None and word not in words[:at]]
+        each = [_most_probable(self.label_names, logits[at]) for at in first]
+        return Prediction([e.label for e in each], [e.probability for e in each], [e.probabilities for e in each])
+
+
+def _most_probable(label_names: list[str], logits: torch.Tensor) -> Prediction:
+    p = logits.float().softmax(dim=-1).cpu()
+    best = int(p.argmax())
+    return Prediction(label_names[best], float(p[best]), dict(zip(label_names, p.tolist(), strict=True)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
@@ -65,21 +64,7 @@ def _join(parts: list):
     return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [x for p in parts for x in p]
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one example: a label, its probability, and the probability of every label."""
-
-    label: str | list[str]
-    probability: float | list[float]
-    probabilities: dict[str, float] | list[dict[str, float]]
-
-    def __str__(self) -> str:
-        if isinstance(self.label, list):
-            return " ".join(self.label)
-        return f"{self.label} ({self.probability:.2f})"
-
-
-def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int = 64) -> list[Prediction]:
+def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int = 64) -> list:
     """Predict a split, or examples of your own.
 
     Args:
@@ -89,8 +74,8 @@ def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int
         batch: samples per forward pass.
 
     Returns:
-        list: in the order of the input; :class:`Prediction` for classes and tags, else what the task reads from the
-        model's output: names, numbers by column, a mask, boxes, a transcript, the best items.
+        list: in the order of the input. ``Prediction`` for classes and tags, else what the task reads from the model's
+        output: names, numbers by column, a mask, boxes, a transcript, the best items.
 
     Raises:
         UnknownName, BadData: no such split; an input that is not of the task's kind, with its index.
@@ -100,6 +85,8 @@ def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int
     >>> print(sl.predict(model, task, ["The bridge is open again."])[0])     # doctest: +SKIP
     positive (0.97)
     """
+    if type(task).read is Task.read:
+        raise SftlabError(f"a {task.kind} task has no labels to predict; sl.generate gives what the model writes.")
     column = task.inputs.column
     if isinstance(what, str):
         examples = task.examples(what)
@@ -114,29 +101,11 @@ def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int
     model.to(device)
     items = task.encode(examples, model, labelled=False)
     source = Source(model, task, {"these": items})
-    out: list[Prediction | None] = [None] * len(items)
-    read = getattr(task, "read", None)
-    if read is None and not task.label_names:
-        raise SftlabError(f"a {task.kind} task has no labels to predict; sl.generate gives what the model writes.")
+    out = [None] * len(items)
     for rows, _, logits in _forward(source, "these", device, batch):
-        if read is not None:
-            for row, answer in zip(rows, logits, strict=True):
-                out[row] = read(items[row], answer)
-            continue
-        probabilities = logits.float().softmax(dim=-1).cpu()
-        for row, p in zip(rows, probabilities, strict=True):
-            out[row] = _read(task, items[row], p)
+        for row, answer in zip(rows, logits, strict=True):
+            out[row] = task.read(items[row], answer)
     return out
-
-
-def _read(task: Task, item: dict, p: torch.Tensor) -> Prediction:
-    if p.dim() == 1:
-        best = int(p.argmax())
-        named = dict(zip(task.label_names, p.tolist(), strict=True))
-        return Prediction(task.label_names[best], float(p[best]), named)
-    first = [at for at, word in enumerate(item["words"]) if word is not None and word not in item["words"][:at]]
-    each = [_read(task, item, p[at]) for at in first]
-    return Prediction([e.label for e in each], [e.probability for e in each], [e.probabilities for e in each])
 
 
 def _forward(source: Source, split: str, device: torch.device, batch: int, share: Callable = list) -> Iterator[tuple]:

@@ -194,29 +194,26 @@ class Store:
     """One output per sample, of equal or of different length, in memory or in a memory-mapped temporary file."""
 
     def __init__(self):
-        self.place: dict[int, list[tuple[int, int, tuple]]] = {}  # row -> (offset, bytes, shape) of each leaf
+        self.place: dict[tuple[int, int], tuple[int, int, tuple]] = {}  # (row, leaf) -> (offset, bytes, shape)
         self.chunks: list[torch.Tensor] = []
         self.file = None
         self.size = 0
         self.dtypes: list[torch.dtype] = []
         self.form = None
         self.bytes: torch.Tensor | None = None
-        self.stacked: list[torch.Tensor] | None = None
+        self.stacked: torch.Tensor | None = None
 
     def add(self, rows: list[int], given: object) -> None:
         """Take the outputs of a batch that was not padded: equal shapes, one row per sample."""
         leaves, self.form = tree_flatten(given)
         self.dtypes = [None if t is None else t.dtype for t in leaves]
-        for row in rows:
-            self.place[row] = []
-        for leaf in leaves:
-            flat = None if leaf is None else leaf.detach().cpu().contiguous().view(len(rows), -1).view(torch.uint8)
+        for at, leaf in enumerate(leaves):
+            if leaf is None:
+                continue
+            flat = leaf.detach().cpu().contiguous().view(len(rows), -1).view(torch.uint8)
             for i, row in enumerate(rows):
-                self.place[row].append(
-                    (self.size + i * flat.shape[1], flat.shape[1], leaf.shape[1:]) if leaf is not None else None
-                )
-            if flat is not None:
-                self._append(flat.reshape(-1))
+                self.place[row, at] = (self.size + i * flat.shape[1], flat.shape[1], leaf.shape[1:])
+            self._append(flat.reshape(-1))
 
     def _append(self, flat: torch.Tensor) -> None:
         self.chunks.append(flat)
@@ -236,24 +233,24 @@ class Store:
         else:
             self.bytes = torch.cat(self.chunks) if self.chunks else torch.empty(0, dtype=torch.uint8)
         self.chunks = []
-        first = next(iter(self.place.values()), [])
-        if len(first) == 1 and self.file is None and all(p[0][2] == first[0][2] for p in self.place.values()):
-            # One shape for all (images, pooled texts): a single gather per batch.
-            self.order = {row: place[0][0] // place[0][1] for row, place in self.place.items()}
-            self.stacked = [self.bytes.view(self.dtypes[0]).view(len(self.place), *first[0][2])]
+        shapes = {place[2] for place in self.place.values()}
+        if len(self.dtypes) == len(shapes) == 1 and self.file is None:
+            # One tensor of one shape for all (images, pooled texts): a single gather per batch.
+            self.order = {row: offset // size for (row, _), (offset, size, _) in self.place.items()}
+            self.stacked = self.bytes.view(self.dtypes[0]).view(len(self.place), *shapes.pop())
         return self
 
     def take(self, rows: list[int], device: torch.device) -> object:
         """The outputs of some samples as one batch, padded with zeros to the longest."""
         if self.stacked is not None:
-            picked = self.stacked[0][torch.tensor([self.order[row] for row in rows])]
+            picked = self.stacked[torch.tensor([self.order[row] for row in rows])]
             return tree_unflatten([picked.to(device)], self.form)
         leaves = []
         for at, dtype in enumerate(self.dtypes):
             if dtype is None:
                 leaves.append(None)
                 continue
-            parts = [self._read(self.place[row][at], dtype) for row in rows]
+            parts = [self._read(*self.place[row, at], dtype) for row in rows]
             longest = [max(sizes) for sizes in zip(*(p.shape for p in parts), strict=True)]
             batch = parts[0].new_zeros((len(parts), *longest))
             for i, part in enumerate(parts):
@@ -261,6 +258,5 @@ class Store:
             leaves.append(batch.to(device))
         return tree_unflatten(leaves, self.form)
 
-    def _read(self, place: tuple, dtype: torch.dtype) -> torch.Tensor:
-        offset, size, shape = place
+    def _read(self, offset: int, size: int, shape: tuple, dtype: torch.dtype) -> torch.Tensor:
         return self.bytes[offset : offset + size].view(dtype).view(shape)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..assets import sha256
 from ..errors import AssetError, SftlabError
 from .features import data_fingerprint
 
@@ -143,7 +144,7 @@ class RunFolder:
             tensors = {}
             for line in (place / _SUMS).read_text(encoding="utf-8").splitlines():
                 digest, name = line.split("  ")
-                if _digest(place / name) != digest:
+                if sha256(place / name) != digest:
                     raise AssetError(
                         f"{place / name} is not what was written (its SHA-256 differs): the disk damaged it."
                     )
@@ -155,15 +156,10 @@ class RunFolder:
         return state, tensors
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
 def _flushed_digest(path: Path) -> str:
     with open(path, "rb+") as f:
         os.fsync(f.fileno())
-    return _digest(path)
+    return sha256(path)
 
 
 def _flush_folder(folder: Path) -> None:

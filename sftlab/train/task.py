@@ -185,6 +185,10 @@ class Task(ABC):
         seen = labels != IGNORE
         return logits.argmax(dim=-1).reshape(-1)[seen], labels[seen]
 
+    def read(self, item: dict, answer):
+        """What :func:`sftlab.predict` says of one example, from its row of the model's output."""
+        raise NotImplementedError
+
     def of_loss(self, loss: float) -> dict[str, float]:
         """Metrics that are functions of the mean loss, such as a language model's perplexity."""
         return {}
