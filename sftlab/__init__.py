@@ -49,6 +49,8 @@ _OWNERS = {
     "zero_shot": "study.baselines",
     "compare": "study.compare",
     "Comparison": "study.compare",
+    "doctor": "study.doctor",
+    "Diagnosis": "study.doctor",
     "show": "study.plots",
     "axes": "study.plots",
     "Table": "table",
