@@ -388,21 +388,23 @@ def p27_frozen_in_mid_run():
 
 
 @broken("gradients")
-def p28_square_root_at_zero():
+def p28_length_of_a_zero_vector():
     """The loss is fine, and all weights are nan after the first step."""
 
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
             torch.manual_seed(0)
-            self.body, self.head = nn.Linear(6, 16), nn.Linear(16, 3)
+            self.body, self.head = nn.Linear(6, 16, bias=False), nn.Linear(16, 3)
 
         def forward(self, x):
-            hidden = self.body(x).relu()
-            return self.head((hidden * hidden).sqrt())
+            hidden = self.body(x)
+            length = hidden.pow(2).sum(-1, keepdim=True).sqrt()  # the root has an infinite slope at 0
+            return self.head(hidden / (length + 1e-8))
 
-    model = Net()
-    return {"model": model, "loader": loader(vectors(), torch.arange(32) % 3), "optimizer": adamw(model)}
+    model, x = Net(), vectors()
+    x[5] = 0
+    return {"model": model, "loader": loader(x, torch.arange(32) % 3), "optimizer": adamw(model)}
 
 
 @broken("learning rate")

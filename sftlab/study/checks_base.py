@@ -269,6 +269,13 @@ class Program:
         return "causal" in str(getattr(self.task, "kind", ""))
 
     @cached_property
+    def ctc(self) -> bool:
+        """The loss is CTC, by the names of model, task and loss, or by what a loss function calls."""
+        called = getattr(getattr(self.criterion, "__code__", None), "co_names", ())
+        names = (type(self.bare), getattr(self.task, "kind", ""), type(self.criterion), self.criterion, called)
+        return "ctc" in str(names).lower()
+
+    @cached_property
     def signature(self) -> dict:
         inner = self.bare.get_base_model() if hasattr(self.bare, "get_base_model") else self.bare
         return inspect.signature(inner.forward).parameters
@@ -330,7 +337,7 @@ class Program:
     def class_count(self) -> int | None:
         """Outputs per label, where the outputs are classes."""
         logits, labels = self.logits, self.batch.class_labels
-        if logits is None or labels is None or logits.dim() != labels.dim() + 1:
+        if logits is None or labels is None or logits.dim() != labels.dim() + 1 or self.ctc:
             return None
         if logits.shape[:-1] == labels.shape:
             return logits.shape[-1]
