@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..errors import SftlabError
+
 LEVELS = ("data", "outputs", "loss", "gradients", "all")  # what a check needs; "all": that nothing is at fault yet
 LABELS = ("labels", "label", "targets", "target", "label_ids", "y")
 WIDTH = 8  # rows of the batch that goes through the model
@@ -132,7 +134,8 @@ def open_batch(raw, task) -> Batch:
         inputs = dict(inputs) if isinstance(inputs, Mapping) else inputs
         inputs = tuple(inputs) if isinstance(inputs, list) and isinstance(labels, torch.Tensor) else inputs
         return Batch((inputs, labels, *raw[2:]), inputs, labels)
-    return Batch(raw, raw, None)
+    single = isinstance(raw, tuple | list) and len(raw) == 1
+    return Batch(tuple(raw), raw[0], None) if single else Batch(raw, raw, None)
 
 
 def size_of(value) -> int:
@@ -275,46 +278,52 @@ class Program:
         names = (type(self.bare), getattr(self.task, "kind", ""), type(self.criterion), self.criterion, called)
         return "ctc" in str(names).lower()
 
+    @property
+    def inner(self) -> nn.Module:
+        """The model below peft's wrapper."""
+        return self.bare.get_base_model() if hasattr(self.bare, "get_base_model") else self.bare
+
     @cached_property
     def signature(self) -> dict:
-        inner = self.bare.get_base_model() if hasattr(self.bare, "get_base_model") else self.bare
-        return inspect.signature(inner.forward).parameters
+        return inspect.signature(self.inner.forward).parameters
 
     def call(self, batch: Batch, labels: bool = True):
         """What the model itself returns."""
         if self.task is not None:
-            return self.task.logits(self.model, batch.raw)
+            return self.task.logits(self.bare, batch.raw)
         if batch.boxes:
-            return self.model(batch.inputs)
+            return self.bare(batch.inputs)
         if not isinstance(batch.inputs, dict):
-            return self.model(*batch.inputs) if isinstance(batch.inputs, tuple) else self.model(batch.inputs)
+            return self.bare(*batch.inputs) if isinstance(batch.inputs, tuple) else self.bare(batch.inputs)
         known = batch.raw if labels and isinstance(batch.raw, dict) else batch.inputs
         named = {key: value for key, value in known.items() if key in self.signature}
         if named:
-            return self.model(**named)
+            return self.bare(**named)
         tensors = [value for value in batch.inputs.values() if isinstance(value, torch.Tensor)]
-        return self.model(*tensors)
+        return self.bare(*tensors)
 
     def loss_of(self, batch: Batch) -> torch.Tensor:
         """The loss as the program computes it (of a task: the mean)."""
         if self.task is not None:
-            part = self.task.loss(self.model, batch.raw)
+            part = self.task.loss(self.bare, batch.raw)
             return part.total / part.count
         if self.criterion is not None:
             if next(iter(_parameters(self.criterion)), "") == "model":
-                return self.criterion(self.model, batch.raw)
+                return self.criterion(self.bare, batch.raw)
             return self.criterion(tensor_in(self.call(batch, labels=self.needs_labels)), batch.labels)
         if batch.boxes:
-            self.model.train()  # torchvision's detectors give losses in train mode only
+            self.bare.train()  # torchvision's detectors give losses in train mode only
             try:
-                return sum(self.model(batch.inputs, batch.labels).values())
+                return sum(self.bare(batch.inputs, batch.labels).values())
             finally:
-                self.model.eval()
+                self.bare.eval()
         outputs = self.call(batch)
         own = getattr(outputs, "loss", None) if not isinstance(outputs, torch.Tensor) else None
         if own is not None:
             return own
         logits = tensor_in(outputs)
+        if not isinstance(batch.labels, torch.Tensor):
+            raise SftlabError(f"no labels found (looked for {', '.join(LABELS)}): pass loss=function(model, batch)")
         return F.cross_entropy(by_class(logits, batch.labels), batch.labels.reshape(-1))
 
     @property
@@ -355,11 +364,15 @@ class Program:
         return getattr(self.criterion, "ignore_index", -100)
 
     @cached_property
+    def named_loss(self) -> str | None:
+        """The loss, if it is one of torch's."""
+        return LOSSES.get(type(self.criterion).__name__) or LOSSES.get(getattr(self.criterion, "__name__", ""))
+
+    @cached_property
     def loss_kind(self) -> set[str]:
         """Which of torch's losses the program's is: by its name, else by comparing its value with theirs."""
-        for name in (type(self.criterion).__name__, getattr(self.criterion, "__name__", "")):
-            if name in LOSSES:
-                return {LOSSES[name]}
+        if self.named_loss:
+            return {self.named_loss}
         logits, labels = self.logits, self.batch.labels
         if logits is None or not isinstance(labels, torch.Tensor) or self.loss.numel() != 1:
             return set()
@@ -398,14 +411,16 @@ def candidates(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Callable
     if not labels.is_floating_point():
         flat = labels.reshape(-1)
         return {
-            "mse": lambda: F.mse_loss(logits, labels.float()),
+            "mse": lambda: F.mse_loss(logits.view_as(labels), labels.float()),
             "mse of one-hot": lambda: F.mse_loss(by_class(logits, labels), F.one_hot(flat, logits.shape[-1]).float()),
             "nll": lambda: F.nll_loss(by_class(logits, labels), flat),
             "ce": lambda: F.cross_entropy(by_class(logits, labels), flat),
             "ce of the next": lambda: F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()),
         }
     names = ("mse_loss", "cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits")
-    return {LOSSES[name]: lambda name=name: getattr(F, name)(logits, labels.float()) for name in names}
+    shaped = logits.view_as(labels) if logits.numel() == labels.numel() else logits
+    tries = {LOSSES[name]: lambda name=name: getattr(F, name)(shaped, labels.float()) for name in names}
+    return tries if shaped is logits else {**tries, "broadcast": lambda: F.mse_loss(logits, labels.float())}
 
 
 def _parameters(function) -> list[str]:

@@ -227,22 +227,6 @@ def boxes(program: Program):
     return ok(f"{count} boxes in {len(pairs)} images")
 
 
-@check("class balance", "S25", needs="outputs")
-def class_balance(program: Program):
-    labels = [label for _, label in _examples(program, "train")]
-    one_each = all(b.class_labels is not None and b.class_labels.dim() == 1 for b in program.batches)
-    if len(labels) < 16 or not one_each or (program.class_count or 2) < 2:
-        return None
-    counts = Counter(labels)
-    label, most = counts.most_common(1)[0]
-    seen = f"{len(counts)} classes in {len(labels)} rows; the largest ({label}) has {most / len(labels):.0%}"
-    if len(counts) == 1:
-        return warning(seen, "one class only: is the loader shuffled? is the label column the right one?")
-    if most > 0.8 * len(labels):
-        return warning(seen, "report balanced measures beside the majority baseline, weigh or resample")
-    return ok(seen)
-
-
 def _rows(batches: list[Batch], program: Program) -> list[tuple]:
     """(what identifies the input, label) of every row; texts without their padding."""
     rows = []
@@ -271,7 +255,7 @@ def _plain(label):
     return tuple(label.flatten().tolist()) if isinstance(label, torch.Tensor) else repr(label)
 
 
-def _examples(program: Program, split: str) -> list[tuple]:
+def labelled_rows(program: Program, split: str) -> list[tuple]:
     """(key, label) per example of a task, or per row of a loader."""
     found = program.held_out[split]
     if program.task is None:
@@ -292,7 +276,7 @@ def _text(value):
 def split_leak(program: Program):
     if len(program.held_out) < 2:
         return None
-    train = [key for key, _ in _examples(program, "train")]
+    train = [key for key, _ in labelled_rows(program, "train")]
     known, words = set(train), {}
     for row, key in enumerate(train):
         for word in set(key) if isinstance(key, tuple) else ():
@@ -301,7 +285,7 @@ def split_leak(program: Program):
     for split in program.held_out:
         if split == "train":
             continue
-        keys = [key for key, _ in _examples(program, split)]
+        keys = [key for key, _ in labelled_rows(program, split)]
         exact = [at for at, key in enumerate(keys) if key in known]
         near = [at for at, key in enumerate(keys) if key not in known and _near(key, train, words)]
         total += len(exact) + len(near)
@@ -325,7 +309,7 @@ def _near(key, train: list, words: dict) -> bool:
 @check("contradictions", "S22")
 def contradictions(program: Program):
     seen: dict = {}
-    for key, label in _examples(program, "train"):
+    for key, label in labelled_rows(program, "train"):
         seen.setdefault(key, []).append(label)
     twice = {key: labels for key, labels in seen.items() if len(labels) > 1}
     if len(seen) == 1:

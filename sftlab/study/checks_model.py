@@ -26,7 +26,7 @@ def batch_norm(program: Program):
     norms = [(name, m) for name, m in program.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms or not program.modes or program.split != "train":
         return None
-    moving = [n for n, m in norms if program.modes[m] and _own(m) and not any(p.requires_grad for p in _own(m))]
+    moving = [n for n, m in norms if program.modes[m] and _shut(m)]
     if moving:
         return fault(f"{len(moving)} of {len(norms)} frozen ones are in train mode: {few(moving)}",
                      "call eval() on the frozen part after every model.train(): its statistics move")  # fmt: skip
@@ -58,18 +58,24 @@ def modes(program: Program):
     seen = f"{len(on)} of {len(acting)} dropout and BatchNorm layers are in train mode"
     if program.split != "train":
         return fault(seen, "call model.eval() before you measure; train() before the next epoch") if on else ok(seen)
-    if program.plan is None and program.optimizer is not None and not any(program.modes.values()):
+    above, frozen, opened = [], [], False
+    for module in program.modes:  # in order of definition: does anything below, or in it, train?
+        opened = opened or any(p.requires_grad for p in _own(module))
+        if module in acting:
+            (above if opened and not _shut(module) else frozen).append(module)
+    if program.plan is None and program.optimizer is not None and above and not any(program.modes.values()):
         return warning("the whole model is in eval mode: no dropout, no batch statistics",
                        "call model.train() before the loop (from_pretrained returns eval mode)")  # fmt: skip
-    before, frozen = False, []
-    for module in program.modes:  # in order of definition: is there anything below that trains?
-        before = before or any(p.requires_grad for p in _own(module))
-        if not before and module in on and "Dropout" in type(module).__name__:
-            frozen.append(module)
-    if 2 * len(frozen) > len(acting) and len(frozen) > 1:
-        return warning(f"{len(frozen)} dropout layers act inside the frozen trunk", "call eval() on the frozen trunk "
+    noisy = [m for m in frozen if program.modes[m] and not _own(m)]
+    if 2 * len(noisy) > len(acting) and len(noisy) > 1:
+        return warning(f"{len(noisy)} dropout layers act inside the frozen trunk", "call eval() on the frozen trunk "
                        "after model.train(): its features need no noise, and can be cached")  # fmt: skip
     return ok(seen)
+
+
+def _shut(module: nn.Module) -> bool:
+    """It has parameters, and none of them trains."""
+    return bool(_own(module)) and not any(p.requires_grad for p in _own(module))
 
 
 @check("something trains", "P15", spoils="gradients")
@@ -82,7 +88,7 @@ def something_trains(program: Program):
         return fault("every parameter is frozen", "set requires_grad on what shall learn, at least the head")
     new, head = loaded(program)["new"], head_of(program.model)
     shut = [name for name, p in program.model.named_parameters() if not p.requires_grad and name in new]
-    if not shut and head and type(program.bare).__name__.endswith("Classification"):
+    if not shut and head and type(program.inner).__name__.endswith("Classification"):
         shut = [f"{head[0]}.{n}" for n, p in head[1].named_parameters() if not p.requires_grad]
     if shut:
         return fault(f"the new head is frozen: {few(shut)}", "train it too (peft: task_type or modules_to_save)")
@@ -133,14 +139,6 @@ def tied_weights(program: Program):
         return ok("input and output embeddings are one tensor")
     return fault("the configuration says tied, but input and output embeddings are two tensors",
                  "call model.tie_weights() after loading or replacing embeddings")  # fmt: skip
-
-
-@check("wrapper", "P25")
-def wrapper(program: Program):
-    if program.bare is program.model:
-        return None
-    return warning(f"the model is wrapped ({type(program.model).__name__}): its names have a prefix",
-                   "save and load the module inside (._orig_mod, .module)")  # fmt: skip
 
 
 @check("dtype", "P13")

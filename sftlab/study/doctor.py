@@ -84,7 +84,7 @@ class Diagnosis:
                      f"{counts}; {hidden} do not apply")  # fmt: skip
 
     def __str__(self) -> str:
-        return str(self._table(31))
+        return str(self._table(28))
 
     __repr__ = __str__
 
@@ -225,7 +225,7 @@ def _examine(program: Program) -> list[Finding]:
                 result = check.look(program) or ("not applicable", "", "")
         except Exception as error:
             # The model or the loss refuses the batch: that is the program's fault, not the check's.
-            own = check.name in ("forward", "initial loss")
+            own = check.name in ("forward", "loss")
             result = ("fault" if own else "crashed", _sentence(error), "look at shapes and types" if own else "")
         found.append(Finding(check.name, *result, check.see))
         if result[0] == "fault":
