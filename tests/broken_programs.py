@@ -53,7 +53,8 @@ def correct(make):
 
 # What the programs are made of
 
-WORDS = "the a old new river bridge mill town shop roof opens closes burns grows falls again today slowly well badly".split()
+WORDS = "the a old new river bridge mill town shop roof opens closes burns grows falls again today slowly well badly"
+WORDS = WORDS.split()
 SPECIAL = ["<pad>", "<unk>", "<bos>", "<eos>", "<end>"]
 
 
@@ -168,8 +169,8 @@ class Detector(nn.Module):
         if self.training:
             boxes = torch.stack([t["boxes"].mean(0) if len(t["boxes"]) else torch.zeros(4) for t in targets])
             labels = torch.stack([t["labels"][0] if len(t["labels"]) else torch.tensor(0) for t in targets])
-            return {"box": F.smooth_l1_loss(self.boxes(seen), boxes), "score": F.cross_entropy(self.scores(seen), labels)}
-        return [{"boxes": b[None], "scores": s.softmax(0).max()[None]} for b, s in zip(self.boxes(seen), self.scores(seen), strict=True)]
+            return {"box": F.l1_loss(self.boxes(seen), boxes), "score": F.cross_entropy(self.scores(seen), labels)}
+        return [{"boxes": self.boxes(row)[None], "scores": self.scores(row).softmax(0).max()[None]} for row in seen]
 
 
 def scenes(box=(2.0, 3.0, 9.0, 8.0), label=1, count=8):
@@ -188,9 +189,8 @@ def scenes(box=(2.0, 3.0, 9.0, 8.0), label=1, count=8):
 @broken("reduction")
 def p01_loss_summed_over_the_batch():
     """Twice the batch size diverges at the same rate."""
-    x, y = images()
-    model = conv()
-    return {"model": model, "loader": loader(x, y), "optimizer": adamw(model), "loss": nn.CrossEntropyLoss(reduction="sum")}
+    model, (x, y), loss = conv(), images(), nn.CrossEntropyLoss(reduction="sum")
+    return {"model": model, "loader": loader(x, y), "optimizer": adamw(model), "loss": loss}
 
 
 @broken("company")
@@ -278,7 +278,7 @@ def _chat(tokens, end_is_learnt):
     """One turn each: a question, an answer of three words, <end>, <eos>."""
     batches = lm_batches(tokens, [f"{row} <end>" for row in texts()])
     for batch in batches:
-        for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+        for labels, mask in zip(batch["labels"], batch["attention_mask"], strict=True):
             stop = int(mask.sum())
             labels[: stop - 5] = -100
             if not end_is_learnt:
@@ -299,7 +299,8 @@ def p10_template_and_tokenizer_both_write_bos():
     """Generation is worse than training promised, because prompts have one <bos>."""
     tokens = tokenizer(bos=True)
     model = gpt(tokens)
-    return {"model": model, "loader": lm_batches(tokens, [f"<bos> {row}" for row in texts()]), "optimizer": adamw(model)}
+    rows = [f"<bos> {row}" for row in texts()]
+    return {"model": model, "loader": lm_batches(tokens, rows), "optimizer": adamw(model)}
 
 
 @broken("supervised labels")
@@ -856,9 +857,9 @@ def translation():
 
 @correct
 def multi_label():
-    model = dense()
+    model, loss = dense(), nn.BCEWithLogitsLoss()
     labels = (vectors()[:, :3] > 0).float()
-    return {"model": model, "loader": loader(vectors(), labels), "optimizer": adamw(model), "loss": nn.BCEWithLogitsLoss()}
+    return {"model": model, "loader": loader(vectors(), labels), "optimizer": adamw(model), "loss": loss}
 
 
 @correct

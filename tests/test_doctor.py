@@ -46,7 +46,7 @@ def everything(arguments) -> list:
         rest += [[{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]]
         rest += [[id(p) for g in optimizer.param_groups for p in g["params"]]]
         for at, one in enumerate(optimizer.state.values()):
-            state += [(f"{at}.{k}", v.clone() if isinstance(v, torch.Tensor) else torch.tensor(v)) for k, v in one.items()]
+            state += [(f"{at}.{k}", torch.as_tensor(v).clone()) for k, v in one.items()]
     loader = arguments.get("loader")
     if getattr(loader, "generator", None) is not None:
         state.append(("loader", loader.generator.get_state()))

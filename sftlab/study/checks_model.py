@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from .checks_base import Program, check, fault, few, ok, warning
+from .checks_base import check, fault, few, ok, warning
+from .checks_program import Program
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -119,9 +120,11 @@ def loading(program: Program):
         lost = [key for key in said["missing"] if head is None or not key.startswith(head[0])]
     if lost:
         prefixed = any("module." in key or "_orig_mod." in key for key in said["unexpected"])
-        return fault(f"{len(lost)} weights of the trunk are random: {few(lost, 2)}; without a place: "
-                     f"{few(said['unexpected'], 2) or 'none'}", "strip 'module.' or '_orig_mod.' from the names"
-                     if prefixed else "names in file and architecture must agree; check model class and config")  # fmt: skip
+        remedy = "strip 'module.' or '_orig_mod.' from the names" if prefixed else "names in file and model must agree"
+        unplaced = few(said["unexpected"], 2) or "none"
+        return fault(
+            f"{len(lost)} weights of the trunk are random: {few(lost, 2)}; without a place: {unplaced}", remedy
+        )
     return ok(f"new: {few(said['new']) or 'none'}; unused: {few(said['unexpected'], 2) or 'none'}")
 
 

@@ -12,8 +12,9 @@ from torch import nn
 
 from ..errors import SftlabError, unknown
 from ..table import Table
-from . import checks_data, checks_forward, checks_model  # noqa: F401  (they register their checks)
-from .checks_base import CHECKS, LEVELS, Batch, Finding, Program, open_batch
+from . import checks_data, checks_forward, checks_loss, checks_model, checks_rows  # noqa: F401  (they register)
+from .checks_base import CHECKS, LEVELS, Batch, Finding, open_batch
+from .checks_program import Program
 
 SEVERITY = ("fault", "crashed", "warning", "ok")
 
