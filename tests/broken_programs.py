@@ -842,6 +842,19 @@ def chat_completions():
 
 
 @correct
+def conversation_of_several_turns():
+    """Answers end with <eos>; what follows, <end> and the next question, has no label."""
+    tokens = tokenizer()
+    model = gpt(tokens)
+    batches = lm_batches(tokens, [f"{a} <eos> <end> {b}" for a, b in zip(texts(16), texts(16, 1), strict=True)])
+    for batch in batches:
+        asked = (batch["input_ids"] == tokens.convert_tokens_to_ids("<end>")).long()
+        from_question = asked.cumsum(1) - (batch["input_ids"] == 3).long().cumsum(1) == 0
+        batch["labels"][from_question & (batch["input_ids"] != 3)] = -100
+    return {"model": model, "loader": batches, "optimizer": adamw(model, 1e-4)}
+
+
+@correct
 def text_in_chunks():
     """A long text cut into rows of equal length: neither padding nor ends."""
     ids = torch.randint(5, 25, (16, 32), generator=torch.Generator().manual_seed(0))

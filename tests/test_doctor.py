@@ -11,6 +11,7 @@ import numpy
 import pytest
 import torch
 from broken_programs import BROKEN, CORRECT
+from nets import CLASSES
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -353,6 +354,51 @@ def test_loss_as_a_function_of_model_and_batch():
     model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6))
     diagnosis = sl.doctor(model, loader=DataLoader(TensorDataset(x), 8), loss=loss)
     assert diagnosis["gradients"].result == "ok" and not spoken(diagnosis, "fault", "crashed")
+
+
+class ByNumber(sl.Classify):
+    """Batches with one entry per row, {0: ..., 1: ...}, and random numbers per sample, as some tasks have."""
+
+    draws = True
+
+    def collate(self, items, model):
+        batch = super().collate(items, model)
+        rows = batch["inputs"]["input"]
+        return {**batch, "inputs": dict(enumerate(rows)), "labels": dict(enumerate(batch["labels"]))}
+
+    def logits(self, model, batch):
+        assert len(batch["seeds"]) == len(batch["index"]) == len(batch["inputs"]) == len(batch["labels"])
+        assert list(batch["inputs"]) == list(range(len(batch["inputs"])))
+        return model(torch.stack(list(batch["inputs"].values())))
+
+    def loss_of(self, logits, batch):
+        return super().loss_of(logits, {"labels": torch.stack(list(batch["labels"].values()))})
+
+
+def test_task_with_batches_of_its_own():
+    """Rows are taken from every part of a batch, whatever the task puts into it."""
+    task = nets.task_of("conv", cls=ByNumber)
+    for example in task.splits["val"]:
+        example["input"] = example["input"] * 1.5  # no copies of training rows
+    diagnosis = sl.doctor(nets.model_of("conv"), task, sl.full())
+    assert not spoken(diagnosis, "fault", "warning", "crashed")
+    assert diagnosis["company"].result == "ok" and diagnosis["finite inputs"].evidence == "all finite in 24 tensors"
+
+
+def test_numbers_of_users_and_items_are_no_duplicates():
+    """A column of ids repeats by nature: it is no content that could leak."""
+
+    class Ids(sl.TextInput):
+        def problems(self, example):
+            return None
+
+        def encode(self, examples, model):
+            return [{"input_ids": [example["text"]]} for example in examples]
+
+    rows = [{"text": i % 5 + 1, "label": CLASSES[i % 3]} for i in range(24)]
+    task = sl.Classify({"train": rows, "val": rows[3:9]}, CLASSES, Ids())
+    diagnosis = sl.doctor(nets.model_of("text"), task)
+    assert diagnosis["split leak"].result == diagnosis["contradictions"].result == "not applicable"
 
 
 def test_compiled_and_parallel_models_are_looked_into():

@@ -97,7 +97,7 @@ class Batch:
         flat = {}
         for key, value in named.items():
             for i, one in enumerate(value if isinstance(value, list | tuple) else [value]):
-                if isinstance(one, torch.Tensor) and one.is_floating_point() and "mask" not in key:
+                if isinstance(one, torch.Tensor) and one.is_floating_point() and "mask" not in str(key):
                     flat[key if one is value else f"{key}[{i}]"] = one
         return flat
 
@@ -117,7 +117,7 @@ class Batch:
 def open_batch(raw, task) -> Batch:
     """Find inputs and labels in what a loader gives: (inputs, labels), a dict, or a batch of a task."""
     if task is not None:
-        return Batch(raw, raw["inputs"], raw.get("labels"))
+        return Batch(raw, *(list(v.values()) if numbered(v) else v for v in (raw["inputs"], raw.get("labels"))))
     if isinstance(raw, Mapping):
         raw = dict(raw)
         names = [key for key in LABELS if key in raw]
@@ -130,6 +130,11 @@ def open_batch(raw, task) -> Batch:
         return Batch((inputs, labels, *raw[2:]), inputs, labels)
     single = isinstance(raw, tuple | list) and len(raw) == 1
     return Batch(tuple(raw), raw[0], None) if single else Batch(raw, raw, None)
+
+
+def numbered(value) -> bool:
+    """A dict with one entry per row: {0: ..., 1: ...}."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(key, int) for key in value)
 
 
 def size_of(value) -> int:
@@ -145,6 +150,8 @@ def select(value, rows: list[int], size: int):
     """The rows of everything in a batch that has one entry per row: tensors and lists (a tuple is structure)."""
     if isinstance(value, torch.Tensor):
         return value[rows] if value.dim() and value.shape[0] == size else value
+    if numbered(value) and len(value) == size:
+        return dict(enumerate(select(list(value.values()), rows, size)))
     if isinstance(value, Mapping):
         return {key: select(v, rows, size) for key, v in value.items()}
     if isinstance(value, list) and len(value) == size:

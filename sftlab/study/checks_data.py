@@ -67,8 +67,10 @@ def end_of_turn(program: Program):
     for batch in program.batches:
         seen = _supervised(batch.class_labels, program.ignored)
         ends = seen[:, :-1] & ~seen[:, 1:] & program.real(batch)[:, 1:]
-        wanted = torch.isin(batch.ids[:, 1:], torch.tensor(sorted(special), device=batch.ids.device))
-        spans, cut = spans + int(ends.sum()), cut + int((ends & wanted).sum())
+        is_special = torch.isin(batch.ids, torch.tensor(sorted(special), device=batch.ids.device))
+        closed = is_special | torch.isin(batch.ids, torch.tensor(sorted(program.special("eos"))).to(batch.ids))
+        spans += int(ends.sum())
+        cut += int((ends & is_special[:, 1:] & ~closed[:, :-1]).sum())  # an answer that ends with its end is whole
     if not spans:
         return None
     if cut * 2 > spans:

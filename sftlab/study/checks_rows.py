@@ -124,7 +124,8 @@ def split_rows(program: Program, split: str) -> list[tuple]:
         elif found:
             step = max(1, len(found) // MOST[isinstance(found[0].get(task.inputs.column), torch.Tensor)])
             pairs = ((e.get(task.inputs.column), e.get(task.label_column)) for e in found[::step])
-            program.rows[split] = [(_key(value), repr(label)) for value, label in pairs if value is not None]
+            whole = str | list | tuple | Mapping | torch.Tensor  # the number of a user or an item is no content
+            program.rows[split] = [(_key(value), repr(label)) for value, label in pairs if isinstance(value, whole)]
     return program.rows.get(split, [])
 
 

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ..data.batching import mix
 from ..errors import SftlabError, unknown
 from ..table import Table
 from . import checks_data, checks_forward, checks_loss, checks_model, checks_rows  # noqa: F401  (they register)
-from .checks_base import CHECKS, LEVELS, Batch, Finding, open_batch
+from .checks_base import CHECKS, LEVELS, WIDTH, Batch, Finding, move, open_batch
 from .checks_program import Program
 
 SEVERITY = ("fault", "crashed", "warning", "ok")
@@ -176,6 +177,7 @@ def doctor(
         except Exception as error:
             step = "data" if found or plan is None else "plan"
             found.append(Finding(step, "fault", _sentence(error), "nothing else can be checked before this is mended"))
+            found += [Finding(c.name, "not applicable", f"not run: first mend {step!r}", "", c.see) for c in CHECKS]
         else:
             found += _examine(program)
     return Diagnosis(found, f"{type(model).__name__}, {getattr(task, 'name', 'a loader')}")
@@ -190,15 +192,15 @@ def _take(program: Program, loader, val, samples: int) -> None:
         if val is not None:
             program.held_out["val"] = _first_batches(val, samples)
         return
-    from ..train.features import live
-
     examples = task.examples(program.split)
     picked = examples[:: max(1, len(examples) // samples)][:samples]
     program.items = task.encode(picked, program.model)
-    rows = range(len(program.items))
-    groups = [list(rows[at : at + 8]) for at in rows[::8]]
-    source = live(program.model, task, {"train": program.items}, None)
-    program.batches = [open_batch(raw, task) for raw in source.batches(groups, program.device)]
+    for at in range(0, len(program.items), WIDTH):
+        items = program.items[at : at + WIDTH]
+        raw = task.collate(items, program.model)
+        if task.draws:
+            raw["seeds"] = [mix(0, item["index"], 1) for item in items]
+        program.batches.append(open_batch(move(raw, program.device), task))
     program.held_out = {split: examples for split, examples in task.splits.items() if examples}
 
 
