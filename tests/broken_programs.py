@@ -906,6 +906,17 @@ def speech_recognition():
 
 
 @correct
+def spectrograms_in_decibel():
+    """One channel, far from zero on purpose: these are no pixels."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 3))
+    model[0].running_mean.fill_(-40.0)
+    model[0].running_var.fill_(400.0)
+    x, y = images()
+    return {"model": model, "loader": loader(x[:, :1] * 20 - 40, y), "optimizer": adamw(model)}
+
+
+@correct
 def adapters_on_a_frozen_trunk():
     """LoRA by hand: one factor starts at zero, the new head trains, dropout stays on."""
 

@@ -225,12 +225,13 @@ def learning_rate(program: Program):
              if any(id(p) not in own and p.requires_grad for p in g["params"])]  # fmt: skip
     if not all(rates):
         return fault(f"{seen}: a rate of 0 moves nothing", "leave frozen groups out, give the others a rate")
-    deep = sum(p.numel() for p in program.trained.values()) > 10**5
-    if max(rates) > (0.5 if adam else 20) or (adam and max([*trunk, 0]) > (5e-3 if deep else 0.05)):
-        return fault(f"{seen}: far too high for {type(program.model).__name__}",
-                     "Adam: 1e-5 to 5e-4 for pretrained layers, 1e-3 to 1e-2 for a new head")  # fmt: skip
+    limit = 5e-3 if sum(p.numel() for p in program.trained.values()) > 10**5 else 0.05
+    above = max(max(rates) / (0.5 if adam else 20), max([*trunk, 0]) / limit if adam else 0)
+    remedy = "Adam: 1e-5 to 5e-4 for pretrained layers, 1e-3 to 1e-2 for a new head"
+    if above > 1:
+        return (fault if above > 5 else warning)(f"{seen}: too high for {type(program.inner).__name__}", remedy)
     if max(rates) < 1e-7:
-        return warning(f"{seen}: too low to move anything", "Adam: 1e-5 to 5e-4 for pretrained layers")
+        return warning(f"{seen}: too low to move anything", remedy)
     return ok(seen)
 
 

@@ -28,7 +28,8 @@ def finite_inputs(program: Program):
 
 @check("input scale", "S12")
 def input_scale(program: Program):
-    value = next((v for b in program.batches for v in b.values.values() if v.dim() in (3, 4)), None)
+    dims = 3 if program.batches[0].boxes else 4  # a detector's images come one by one
+    value = next((v for b in program.batches for v in b.values.values() if v.dim() == dims), None)
     if value is None or value.shape[-3] not in (1, 3):
         return None
     images = torch.cat([v.reshape(-1, *value.shape[-3:]) for b in program.batches
@@ -36,9 +37,9 @@ def input_scale(program: Program):
     mean, std = images.mean((0, 2, 3)), images.std((0, 2, 3))
     low, high = float(images.min()), float(images.max())
     seen = f"range {low:.3g} to {high:.3g}, mean {_numbers(mean)}, std {_numbers(std)}"
-    if high > 20 and low >= 0:
+    if low >= 0 and 20 < high < 256:
         return fault(seen, "pixels 0..255: divide by 255, then normalise as in pretraining")
-    if low < 0 and (float(mean.abs().max()) > 1.5 or float(std.max()) > 2.5):
+    if low < 0 and len(mean) == 3 and (float(mean.abs().max()) > 1.5 or float(std.max()) > 2.5):
         return fault(seen, "normalised twice, or with another mean and std than in pretraining")
     if program.expects is not None and low >= 0 and high <= 1:
         return fault(seen, f"not normalised; the model expects mean {program.expects[0]}, std {program.expects[1]}")

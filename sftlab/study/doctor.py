@@ -5,7 +5,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -26,6 +26,9 @@ class Diagnosis:
     Attributes:
         checks: every :class:`Finding` (``name``, ``result``, ``evidence``, ``remedy``, ``see``), in the order of the
             checks, those that do not apply included.
+        faults: what spoils the training.
+        warnings: what may be meant so, but often is not.
+        crashed: checks that could not be carried out.
 
     >>> found = Diagnosis([Finding("dtype", "fault", "trained parameters are bfloat16", "use float32", "P13")])
     >>> found.ok, found["dtype"].remedy
@@ -34,24 +37,10 @@ class Diagnosis:
 
     def __init__(self, checks: list[Finding], title: str = ""):
         self.checks, self.title = checks, title
+        self.faults, self.warnings, self.crashed = map(self._with, ("fault", "warning", "crashed"))
 
     def _with(self, result: str) -> list[Finding]:
         return [finding for finding in self.checks if finding.result == result]
-
-    @property
-    def faults(self) -> list[Finding]:
-        """What spoils the training."""
-        return self._with("fault")
-
-    @property
-    def warnings(self) -> list[Finding]:
-        """What may be meant so, but often is not."""
-        return self._with("warning")
-
-    @property
-    def crashed(self) -> list[Finding]:
-        """Checks that could not be carried out."""
-        return self._with("crashed")
 
     @property
     def ok(self) -> bool:
@@ -265,7 +254,9 @@ def untouched(model: nn.Module, *loaders) -> Iterator[tuple[Callable, set[int]]]
             p.grad = None
 
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=cuda), torch.backends.cudnn.flags(enabled=False):  # its RNNs refuse eval mode
+    recurrent = cuda and any(isinstance(module, nn.RNNBase) for module in modules)
+    cudnn = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()  # its RNNs refuse eval mode
+    with torch.random.fork_rng(devices=cuda), cudnn:
         try:
             for p in model.parameters():
                 p.grad = None
