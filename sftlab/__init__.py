@@ -79,6 +79,8 @@ _OWNERS = {
     "expected_calibration_error": "study.calibrate",
     "compare": "study.compare",
     "Comparison": "study.compare",
+    "doctor": "study.doctor",
+    "Diagnosis": "study.doctor",
     "show": "study.plots",
     "axes": "study.plots",
     "Table": "table",
