@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import math
+import os
 import random
 import subprocess
 import sys
@@ -124,7 +125,10 @@ def quiet():
 def fresh(one: Contestant, work: Work, quick: bool) -> dict:
     """Train once in a process of its own: seconds to the end of the first step, peak memory, seconds in all."""
     command = [sys.executable, "-m", "sftlab.bench.fresh", work.name, one.name, *(["--quick"] if quick else [])]
-    done = subprocess.run(command, capture_output=True, text=True)
+    now = env.current()
+    settings = {"SFTLAB_DEVICE": str(now.device), "SFTLAB_PRECISION": now.precision}
+    settings["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings})
     if done.returncode:
         raise SftlabError(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -154,9 +158,10 @@ def table(work: Work, results: dict[str, Result]) -> Table:
         elif found.void:
             void.append([one.name, found.void, *["-"] * 4, found.lines, f"{found.gap:.1e}"])
         else:
-            fresh_ones = [f"{median(seen):.{digits}f}" if seen else "-" for seen, digits in ((found.memory, 0), (found.first, 2))]
+            memory = f"{median(found.memory):.0f}" if found.memory else "-"
+            first = f"{median(found.first):.2f}" if found.first else "-"
             speed = f"{median(found.milliseconds):.2f}"
-            row = [one.name, speed, f"{median(found.rates):.0f}", f"{median(found.ratios):.3f}", *fresh_ones]
+            row = [one.name, speed, f"{median(found.rates):.0f}", f"{median(found.ratios):.3f}", memory, first]
             valid.append((median(found.ratios), [*row, found.lines, f"{found.gap:.1e}"]))
     rows = [row for _, row in sorted(valid, key=lambda pair: pair[0])] + void + absent
     if share:

@@ -1,8 +1,8 @@
 """The same training in six ways: by hand, with sftlab, and in four libraries as their documentation teaches.
 
 Logging is at its lightest, nothing is saved, nothing evaluated. The lines between ``# user code`` and ``# end`` are
-what a user writes; :mod:`sftlab.bench.roster` counts them. A line that ends in ``# frozen`` counts where a part of the model
-is frozen, one in ``# careful`` where the user also keeps the frozen part in eval mode by hand; ``# bench`` lines
+what a user writes; :mod:`sftlab.bench.roster` counts them. A line that ends in ``# frozen`` counts where a part of the
+model is frozen, one in ``# careful`` where the user also keeps the frozen part in eval mode by hand; ``# bench`` lines
 belong to the measurement. Every library is imported inside its function: none is needed to install sftlab.
 """
 

@@ -7,12 +7,10 @@ per process. Model, data and torch are there before the clock starts; the librar
 import argparse
 import json
 
-import torch
-
 from .. import env
 from .contest import timed
-from .roster import CONTESTANTS
-from .workloads import workloads
+from .roster import at_their_best, contestants_of
+from .workloads import whole_runs, workloads
 
 
 def main() -> None:
@@ -22,8 +20,10 @@ def main() -> None:
     parser.add_argument("contestant")
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
-    work = next(work for work in workloads(asked.quick) if work.name == asked.work)
-    one = next(one for one in CONTESTANTS if one.name == asked.contestant)
+    equal, whole = workloads(asked.quick), whole_runs(asked.quick)
+    work = next(work for work in equal + whole if work.name == asked.work)
+    roster = contestants_of(work) if work in equal else at_their_best(work)
+    one = next(one for one in roster if one.name == asked.contestant)
     env.start(seed=0)
     model, task = work.make()
     before = resident()
@@ -47,5 +47,4 @@ def resident() -> int:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(torch.get_num_threads())
     main()

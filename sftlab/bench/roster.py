@@ -2,10 +2,10 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
-from . import contestants
+from . import contestants, settings
 from .contestants import factor, freeze, groups, trunk_in_eval
 from .workloads import Work
 
@@ -40,7 +40,8 @@ class Contestant:
 def user_lines(train: Callable, frozen: bool, careful: bool) -> int:
     """Lines of user code of a training function, and of each helper that they call."""
     own = marked(inspect.getsource(train), {"frozen": frozen, "careful": careful})
-    called = [helper for helper in (groups, factor, freeze, trunk_in_eval) if any(helper.__name__ + "(" in line for line in own)]
+    helpers = (groups, factor, freeze, trunk_in_eval)
+    called = [helper for helper in helpers if any(f"{helper.__name__}(" in line for line in own)]
     return len(own) + sum(len(code(inspect.getsource(helper))) for helper in called)
 
 
@@ -84,4 +85,10 @@ CONTESTANTS = [
 
 def contestants_of(work: Work) -> list[Contestant]:
     """All who take part in a workload: the careful variants only where something is frozen."""
-    return [one for one in CONTESTANTS if work.frozen or not one.careful]
+    return [one for one in CONTESTANTS if work.norms or not one.careful]
+
+
+def at_their_best(work: Work) -> list[Contestant]:
+    """The same libraries, each as its users run it at its best."""
+    own = {contestants.with_sftlab: settings.with_cache, contestants.with_hf: settings.with_hf_loader}
+    return [replace(one, train=own.get(one.train, one.train)) for one in contestants_of(work)]
