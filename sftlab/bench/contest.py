@@ -100,8 +100,11 @@ def timed(one: Contestant, work: Work, model: nn.Module, task) -> tuple[Clock, l
 
 def difference(a: dict, b: dict) -> float:
     """Greatest absolute difference of two states, buffers included; infinite if one of them is not a number."""
-    gaps = [float((a[name].double() - b[name].double()).abs().max()) for name in b if b[name].numel()]
-    return math.inf if a.keys() != b.keys() or any(map(math.isnan, gaps)) else max(gaps)
+    if a.keys() != b.keys():
+        return math.inf
+    floats = [name for name, value in b.items() if value.is_floating_point() and value.numel()]
+    gaps = [float((a[name].double() - b[name].double()).abs().max()) for name in floats]
+    return math.inf if any(map(math.isnan, gaps)) else max(gaps)
 
 
 @contextlib.contextmanager

@@ -50,9 +50,9 @@ def fit(
     return losses, taken
 
 
-def gradient(rows: list[dict], size: int, steps: int) -> tuple[torch.Tensor, None]:
+def gradient(rows: list[dict], size: int, steps: int, make=probes.tagger) -> tuple[torch.Tensor, None]:
     """Gradient by one SGD step of rate 1; logging is the user's."""
-    model = probes.tagger()
+    model = make()
     before = state(model)
     fit(model, loader(rows, size, probes.collate_tokens), torch.optim.SGD(model.parameters(), 1.0), steps)
     after = state(model)
@@ -67,6 +67,11 @@ def p01() -> str:
 def p02() -> str:
     rows = probes.rows_of_tokens(8)
     return probes.accumulation(gradient(rows, 8, 1), gradient(rows, 2, 4))
+
+
+def p02_causal() -> str:
+    rows, causal = probes.rows_of_text(8), probes.language_model
+    return probes.accumulation(gradient(rows, 8, 1, causal), gradient(rows, 2, 4, causal))
 
 
 def p03() -> str:
@@ -102,14 +107,25 @@ def p06() -> str:
     return NONE
 
 
-def p18() -> str:
+def p18_plain() -> str:
+    return p18(noise=0.0)
+
+
+def p18(noise: float = 1.0) -> str:
+    found = [f"use_seedable_sampler={seedable}: {resumed(noise, seedable)}" for seedable in (False, True)]
+    return "; ".join(found)
+
+
+def resumed(noise: float, seedable: bool) -> str:
+    """P18 with the loader's default order, or with the sampler that is a function of the epoch."""
+    from accelerate import DataLoaderConfiguration
     from accelerate.utils import set_seed
 
     def run(folder=None, killed=False, resume=False):
         set_seed(0)
-        made, model = accelerator(), seeded(Dense)
-        parts = made.prepare(model, torch.optim.AdamW(model.parameters(), 1e-2), loader(Augmented(16), 4, shuffle=True))
-        model, optimizer, data = parts
+        made = accelerator(dataloader_config=DataLoaderConfiguration(use_seedable_sampler=seedable))
+        model, rows = seeded(Dense), loader(Augmented(16, noise), 4, shuffle=True)
+        model, optimizer, data = made.prepare(model, torch.optim.AdamW(model.parameters(), 1e-2), rows)
         step, first, skip = 0, 0, 0
         if resume:  # as in the no_trainer examples
             made.load_state(folder)
@@ -135,8 +151,7 @@ def p18() -> str:
             run(folder, killed=True)
         except Killed:
             pass
-        resumed = run(folder, resume=True)
-    return said(probes.moved(straight, resumed))
+        return said(probes.moved(straight, run(folder, resume=True)))
 
 
 def p19() -> str:

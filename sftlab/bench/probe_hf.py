@@ -62,9 +62,9 @@ def run(model, rows, collate=collate_vectors, batches=None, optimizer=None, call
         return made
 
 
-def gradient(rows: list[dict], size: int, steps: int) -> tuple[torch.Tensor, float]:
+def gradient(rows: list[dict], size: int, steps: int, make=probes.tagger) -> tuple[torch.Tensor, float]:
     """Gradient (by one SGD step of rate 1) and logged loss."""
-    model = probes.tagger()
+    model = make()
     before, sgd = state(model), torch.optim.SGD(model.parameters(), 1.0)
     batches = probes.cut(rows, size)
     made = run(model, rows, probes.collate_tokens, batches, sgd, gradient_accumulation_steps=steps)
@@ -81,6 +81,11 @@ def p01() -> str:
 def p02() -> str:
     rows = probes.rows_of_tokens(8)
     return probes.accumulation(gradient(rows, 8, 1), gradient(rows, 2, 4))
+
+
+def p02_causal() -> str:
+    rows, causal = probes.rows_of_text(8), probes.language_model
+    return probes.accumulation(gradient(rows, 8, 1, causal), gradient(rows, 2, 4, causal))
 
 
 def p03() -> str:
@@ -111,7 +116,11 @@ def p06() -> str:
     return NONE
 
 
-def p18() -> str:
+def p18_plain() -> str:
+    return p18(noise=0.0)
+
+
+def p18(noise: float = 1.0) -> str:
     from transformers import TrainerCallback, set_seed
 
     class Kill(TrainerCallback):
@@ -123,7 +132,7 @@ def p18() -> str:
         set_seed(0)
         model = seeded(Dense)
         settings = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-2}
-        return model, trainer(model, folder, Augmented(16), collate_vectors, **settings)
+        return model, trainer(model, folder, Augmented(16, noise), collate_vectors, **settings)
 
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
         straight, made = make(one)

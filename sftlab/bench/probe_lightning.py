@@ -60,9 +60,9 @@ def adamw(parameters):
     return torch.optim.AdamW(parameters, 1e-2, weight_decay=0.5)
 
 
-def gradient(rows: list[dict], size: int, steps: int) -> tuple[torch.Tensor, None]:
+def gradient(rows: list[dict], size: int, steps: int, make=probes.tagger) -> tuple[torch.Tensor, None]:
     """Gradient by one SGD step of rate 1; what is logged is each micro-batch's own loss."""
-    model = probes.tagger().train()
+    model = make().train()
     before = state(model)
     fit(module(model, sgd(1.0)), probes.cut(rows, size), accumulate_grad_batches=steps)
     after = state(model)
@@ -77,6 +77,11 @@ def p01() -> str:
 def p02() -> str:
     rows = probes.rows_of_tokens(8)
     return probes.accumulation(gradient(rows, 8, 1), gradient(rows, 2, 4))
+
+
+def p02_causal() -> str:
+    rows, causal = probes.rows_of_text(8), probes.language_model
+    return probes.accumulation(gradient(rows, 8, 1, causal), gradient(rows, 2, 4, causal))
 
 
 def p03() -> str:
@@ -127,11 +132,14 @@ def p05() -> str:
 
     from lightning.pytorch.callbacks import BaseFinetuning
 
-    model = seeded(Normed).train()
-    before = state(model)
-    default = signature(BaseFinetuning.freeze).parameters["train_bn"].default
-    fit(module(model, trainable), probes.cut(probes.vectors(16), 4, collate_vectors), [finetuning(default)])
-    return said(probes.moved(before, state(model), "trunk."), 0.0)
+    default, found = signature(BaseFinetuning.freeze).parameters["train_bn"].default, []
+    for train_bn in (True, False):
+        model = seeded(Normed).train()
+        before = state(model)
+        fit(module(model, trainable), probes.cut(probes.vectors(16), 4, collate_vectors), [finetuning(train_bn)])
+        name = f"train_bn={train_bn}{' (default)' * (train_bn == default)}"
+        found.append(f"{name}: {said(probes.moved(before, state(model), 'trunk.'), 0.0)}")
+    return "; ".join(found)
 
 
 def p06() -> str:
@@ -147,7 +155,11 @@ def p06() -> str:
     return "; ".join(found)
 
 
-def p18() -> str:
+def p18_plain() -> str:
+    return p18(noise=0.0)
+
+
+def p18(noise: float = 1.0) -> str:
     import lightning as L
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -159,7 +171,7 @@ def p18() -> str:
     def run(folder, callbacks=(), ckpt=None):
         L.seed_everything(0, verbose=False)
         model = seeded(Dense).train()
-        loader = DataLoader(Augmented(16), 4, shuffle=True, collate_fn=collate_vectors)
+        loader = DataLoader(Augmented(16, noise), 4, shuffle=True, collate_fn=collate_vectors)
         saver = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=2, save_top_k=-1)
         try:
             fit(module(model, adamw), loader, [saver, *callbacks], ckpt=ckpt, max_epochs=2)

@@ -28,14 +28,14 @@ def train(model, task, plan, **settings):
     return fit(model, task, plan, **{"batch": 4, "seed": 0, "validate": None, "show": False, **settings})
 
 
-def gradient(rows: list[dict], micro_batch: int | None) -> tuple[torch.Tensor, float]:
+def gradient(rows, micro_batch: int | None, make=probes.tagger, cls=probes.Tags) -> tuple[torch.Tensor, float]:
     """Gradient and logged loss of the first step over ``rows``."""
-    model, found = probes.tagger(), {}
+    model, found = make(), {}
 
     def keep(run):
         found.update({name: p.grad.clone() for name, p in model.named_parameters()})
 
-    run = train(model, probes.tags_task(rows), full(1, **PLAIN), batch=8, micro_batch=micro_batch, after_step=keep)
+    run = train(model, probes.tags_task(rows, cls), full(1, **PLAIN), batch=8, micro_batch=micro_batch, after_step=keep)
     return probes.vector_of(found), run.steps[0]["loss"]
 
 
@@ -47,6 +47,11 @@ def p01() -> str:
 def p02() -> str:
     rows = probes.rows_of_tokens(8)
     return probes.accumulation(gradient(rows, None), gradient(rows, 2))
+
+
+def p02_causal() -> str:
+    rows, causal = probes.rows_of_text(8), (probes.language_model, probes.NextTokens)
+    return probes.accumulation(gradient(rows, None, *causal), gradient(rows, 2, *causal))
 
 
 def p03() -> str:
@@ -91,7 +96,11 @@ def p06() -> str:
     return probes.frozen_norms(trainable, gap)
 
 
-def p18() -> str:
+def p18_plain() -> str:
+    return p18(noise=0.0)
+
+
+def p18(noise: float = 1.0) -> str:
     import sftlab as sl
 
     if not hasattr(sl, "resume"):  # guard: resuming is written at the same time
@@ -99,7 +108,9 @@ def p18() -> str:
 
     def make():
         task = task_of(probes.vectors(16))
-        task.augment = lambda item, generator: {**item, "input": item["input"] + torch.randn(6, generator=generator)}
+        task.augment = lambda item, generator: {
+            **item, "input": item["input"] + noise * torch.randn(6, generator=generator),
+        }  # fmt: skip
         return seeded(Dense), task
 
     def kill(run):

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..data.collate import length_mask, pad
-from ..train.task import IGNORE, Task
+from ..train.task import IGNORE, LossSum, Task, cross_entropy_sum
 from .workloads import Ids, seeded
 
 NONE = "no such feature"
@@ -44,6 +44,22 @@ def tagger() -> nn.Module:
         max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.2,
     )  # fmt: skip
     return seeded(lambda: BertForTokenClassification(config))
+
+
+def language_model() -> nn.Module:
+    """A Llama of width 16; given labels, it returns the mean loss of the next tokens."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, pad_token_id=0, initializer_range=0.2,
+    )  # fmt: skip
+    return seeded(lambda: LlamaForCausalLM(config))
+
+
+def rows_of_text(count: int) -> list[dict]:
+    """The rows of unequal length as a language model sees them: every token is its own label."""
+    return [{**row, "labels": row["input_ids"]} for row in rows_of_tokens(count)]
 
 
 def rows_of_tokens(count: int, equal: bool = False) -> list[dict]:
@@ -101,10 +117,17 @@ class Tags(Task):
         return {"accuracy": float((predicted == true).float().mean())}
 
 
-def tags_task(rows: Sequence[dict]) -> Tags:
+class NextTokens(Tags):
+    """Tags that are the following tokens."""
+
+    def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
+        return cross_entropy_sum(logits[:, :-1], batch["labels"][:, 1:])
+
+
+def tags_task(rows: Sequence[dict], cls: type[Tags] = Tags) -> Tags:
     """A task whose training and test rows are ``rows``."""
     examples = [{"ids": row["input_ids"], "labels": row["labels"]} for row in rows]
-    return Tags({"train": examples, "test": examples}, ["a", "b", "c"], Ids(), "tags")
+    return cls({"train": examples, "test": examples}, ["a", "b", "c"], Ids(), "tags")
 
 
 # Vectors: three classes of vectors with six numbers.
@@ -173,15 +196,15 @@ def poisoned(count: int) -> list[dict]:
 class Augmented(Dataset):
     """Vectors under noise that is drawn anew each time, as a random transform of a map-style dataset does."""
 
-    def __init__(self, count: int):
-        self.rows = vectors(count)
+    def __init__(self, count: int, noise: float = 1.0):
+        self.rows, self.noise = vectors(count), noise
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, at: int) -> dict:
         row = self.rows[at]
-        return {"input": row["input"] + torch.randn(6), "labels": row["labels"]}
+        return {"input": row["input"] + self.noise * torch.randn(6), "labels": row["labels"]}
 
 
 def mean_loss(model: nn.Module, batch: dict) -> torch.Tensor:
@@ -198,7 +221,7 @@ def state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def moved(before: dict, after: dict, prefix: str = "") -> float:
     """Greatest change of what begins with ``prefix``."""
-    names = [name for name in before if name.startswith(prefix)]
+    names = [name for name, value in before.items() if name.startswith(prefix) and value.is_floating_point()]
     return max(float((before[name].double() - after[name].double()).abs().max()) for name in names)
 
 
