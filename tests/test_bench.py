@@ -4,12 +4,15 @@ import copy
 import dataclasses
 import json
 import math
+import subprocess
 from importlib.util import find_spec
 
 import pytest
 import torch
 
 import sftlab as sl
+import sftlab.bench
+from sftlab import cli
 from sftlab.bench import contest, contestants, exactness, probes, report, roster, whole
 from sftlab.bench.feed import Feed
 from sftlab.bench.workloads import whole_runs, workloads
@@ -65,14 +68,14 @@ def test_in_float64_the_two_loops_are_the_same_mathematics():
     assert contest.difference(model.double().state_dict(), states[0]) > 1e-3
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ["MLP on cached features", "causal LM, completion only"])
 def test_feed_gives_the_batches_of_fit(name):
     """The peers' loader has sftlab's own batches in sftlab's order, in every epoch."""
     model, task = QUICK[name].make()
     epochs = 2
-    work = dataclasses.replace(QUICK[name], plan=dataclasses.replace(QUICK[name].plan))
-    stage = dataclasses.replace(work.plan.stages[0], epochs=epochs)
-    work = dataclasses.replace(work, plan=dataclasses.replace(work.plan, stages=(stage,)))
+    plan = QUICK[name].plan
+    stage = dataclasses.replace(plan.stages[0], epochs=epochs)
+    work = dataclasses.replace(QUICK[name], plan=dataclasses.replace(plan, stages=(stage,)))
     feed, seen, collate = Feed(work, model, task), [], task.collate
     expected = [{k: v.clone() for k, v in batch.items()} for _ in range(epochs) for batch in feed]
     task.collate = lambda items, model: seen.append(collate(items, model)) or seen[-1]
@@ -85,7 +88,7 @@ def test_feed_gives_the_batches_of_fit(name):
 
 def test_workloads_are_the_same_each_time():
     """Equal weights and data from each call: a fresh process trains what the race trains."""
-    for work in [*QUICK.values(), *whole_runs(quick=True)]:
+    for work in [*QUICK.values(), *whole_runs(quick=True)[:1]]:
         (a, task), (b, again) = work.make(), work.make()
         assert contest.difference(a.state_dict(), b.state_dict()) == 0.0
         one, two = Feed(work, a, task), Feed(work, b, again)
@@ -150,8 +153,10 @@ def test_a_fresh_process_measures_memory_and_start(monkeypatch):
     """One training in a process of its own: seconds to the first step, seconds in all, memory grown."""
     found = contest.fresh(OURS, MLP, quick=True)
     assert 0 < found["first"] <= found["total"] and found["memory"] > 0
-    with pytest.raises(SftlabError, match=r"sftlab\.bench\.fresh"):
-        contest.fresh(dataclasses.replace(OURS, name="nobody"), MLP, quick=True)
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback: why")
+    monkeypatch.setattr(contest.subprocess, "run", lambda *args, **settings: failed)
+    with pytest.raises(SftlabError, match=r"(?s)sftlab\.bench\.fresh .* failed:.*why"):
+        contest.fresh(OURS, MLP, quick=True)
 
 
 def test_whole_runs(monkeypatch):
@@ -253,6 +258,40 @@ def test_peers_train_the_same(one):
     assert results[one.name].void == ""
     frozen = contest.race(QUICK["ResNet-18, last block"], 0, [HAND, one])[one.name]
     assert bool(frozen.void) != (one.careful or one.name == "Lightning")
+
+
+# The command
+
+
+def test_command(monkeypatch, tmp_path, capsys):
+    """``--quick``, ``--rounds`` and ``--write`` reach the measurement; loop and headlines have no quick form."""
+    seen = []
+
+    def measured(rounds, quick=False):
+        seen.append((rounds, quick))
+        return report.Part("exact", [Table(["failure"], [["P1"]])], {})
+
+    monkeypatch.setattr(sftlab.bench, "exact", measured)
+    assert cli.main(["bench", "exact", "--quick", "--rounds", "2", "--write", str(tmp_path)]) == 0
+    assert cli.main(["bench", "exact"]) == 0
+    assert seen == [(2, True), (5, False)] and "P1" in capsys.readouterr().out
+    assert "P1" in (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "loop", "--quick"])
+    assert "--quick is for peers, best and exact" in capsys.readouterr().err
+
+
+def test_quick_peers_from_end_to_end(monkeypatch, capsys):
+    """The whole of ``sftlab bench peers --quick`` on the smallest workload, without the peers."""
+    monkeypatch.setattr(roster, "find_spec", lambda name: None)
+    monkeypatch.setattr(contest, "fresh", lambda one, work, quick: {"first": 0.5, "memory": 3 * 2**20})
+    monkeypatch.setattr("sftlab.bench.workloads.workloads", lambda quick: [MLP])
+    part = sftlab.bench.peers(rounds=1, quick=True)
+    (table,) = part.tables
+    rows = {row[0]: row for row in table.rows}
+    assert rows["sftlab"][4:7] == ["3", "0.50", "2"] and float(rows["sftlab"][3]) > 0
+    assert json.loads(json.dumps(part.figures))[MLP.name]["sftlab"]["ratios"]
+    assert "Medians of 1 interleaved rounds" in str(part) and "sftlab" in capsys.readouterr().out
 
 
 # The page
