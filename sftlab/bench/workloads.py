@@ -180,14 +180,14 @@ def resnet(samples: int, side: int, val: int = 0) -> tuple[nn.Module, Task]:
 
 
 def grating(index: int, side: int) -> dict:
-    """One image: stripes in the direction of its class, random phase and width, under noise twice as strong."""
+    """One image: stripes in the direction of its class, random phase and width, under noise half as strong."""
     generator = torch.Generator().manual_seed(index)
     label = index % 4
     phase, period = torch.rand(2, generator=generator).tolist()
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     along = [y, (x + y) / 2**0.5, x, (x - y) / 2**0.5][label]
     wave = torch.sin(2 * torch.pi * (along / (6 + 6 * period) + phase))
-    return {"input": wave.expand(3, -1, -1) + 2 * torch.randn(3, side, side, generator=generator), "label": label}
+    return {"input": wave.expand(3, -1, -1) + torch.randn(3, side, side, generator=generator) / 2, "label": label}
 
 
 class Ids:
