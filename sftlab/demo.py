@@ -9,7 +9,7 @@ from .study.baselines import majority, zero_shot
 from .table import Table
 from .train.catalog import task as task_by_name
 from .train.evaluate import evaluate, predict
-from .train.loop import fit
+from .train.fit import fit
 from .train.plan import full, head_only
 
 SENTENCES = [

@@ -177,3 +177,95 @@ def plans(**shared) -> dict[str, sl.Plan]:
         "LP-FT": sl.lp_ft(head_epochs=1, epochs=1, lr=1e-3, **shared),
         "gradual": sl.gradual(steps=(1, 2), head_epochs=1, lr=1e-3, **shared),
     }
+
+
+# Language models
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def byte_tokenizer(start: str | None = "<s>", adds: bool = True, template: str | None = TEMPLATE, pad: str = "</s>"):
+    """A fast tokenizer of single bytes, so that decoding gives the text back; pad is EOS, as in many checkpoints.
+
+    Args:
+        start: the BOS token, None for none.
+        adds: the tokenizer writes BOS and EOS itself (Llama's writes BOS, Marian's EOS, Whisper's both).
+        pad: the padding token.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = [pad, "</s>", *([start] if start else []), "<user>", "<assistant>", "<system>"]
+    special = list(dict.fromkeys(special))
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*special, *letters])}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    if adds:
+        single = f"{start} $A </s>" if adds == "both" else "$A </s>" if adds == "eos" or not start else f"{start} $A"
+        ids = [(token, tokenizer.token_to_id(token)) for token in ("</s>", start) if token]
+        tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=ids)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=start, eos_token="</s>", pad_token=pad)
+    fast.chat_template = template
+    return fast
+
+
+def causal_lm(seed: int = 0, limit: int = 64, attention: str = "sdpa", **tokenizer):
+    """A random Llama of width 32 with :func:`byte_tokenizer`."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = byte_tokenizer(**tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=256,
+            initializer_range=0.1,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            attn_implementation=attention,
+        )
+        model = LlamaForCausalLM(config)
+    model.tokenizer, model.max_tokens = tokenizer, limit
+    return model.eval()
+
+
+def encoder_decoder(seed: int = 0, limit: int = 64, start: str = "</s>", **tokenizer):
+    """A random BART of width 32; its decoder starts from EOS unless ``start`` says another token."""
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    tokenizer = byte_tokenizer(**{"adds": "eos", **tokenizer})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = BartConfig(
+            vocab_size=len(tokenizer),
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            max_position_embeddings=256,
+            dropout=0.0,
+            init_std=0.1,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            decoder_start_token_id=tokenizer.convert_tokens_to_ids(start),
+            forced_bos_token_id=None,
+            forced_eos_token_id=None,
+        )
+        model = BartForConditionalGeneration(config)
+    model.tokenizer, model.max_tokens = tokenizer, limit
+    return model.eval()

@@ -194,8 +194,6 @@ def test_lines_of_user_code():
 def test_sftlab_is_exact(name):
     """sftlab's column: exact everywhere, or an error that leaves the weights whole."""
     found = exactness.cell(*exactness.LIBRARIES["sftlab"], name)
-    if name in ("p18", "p18_plain", "p19") and not hasattr(sl, "resume"):
-        pytest.skip("sl.resume is not there yet")
     allowed = {
         "p04": "raises NonFiniteLoss, the sample named; 0 of 4 tensors NaN",
         "p28": "raises NonFiniteLoss; 0 of 5 tensors NaN",
@@ -218,22 +216,22 @@ def test_a_cell_says_a_deviation():
 
 def test_the_probes_can_fail(monkeypatch):
     """With its immunity taken out, sftlab's own cells show the fault."""
-    from sftlab.train import plan
+    from sftlab.train import applied, plan
 
-    monkeypatch.setattr(plan.Applied, "enforce", lambda self: self.model.train())
+    monkeypatch.setattr(applied.Applied, "enforce", lambda self: self.model.train())
     assert exactness.cell(*exactness.LIBRARIES["sftlab"], "p05").startswith("off by")
     assert "outputs in training differ" in exactness.cell(*exactness.LIBRARIES["sftlab"], "p06")
     monkeypatch.undo()
-    monkeypatch.setattr(plan, "make_groups", lambda layers, stage, decay: everything_decays(layers, stage, decay))
+    monkeypatch.setattr(plan, "make_groups", everything_decays)
     assert exactness.cell(*exactness.LIBRARIES["sftlab"], "p37").startswith("decays")
 
 
-def everything_decays(layers, stage, decay):
+def everything_decays(parts, stage, decay):
     """Groups in which weight decay reaches the norms."""
     from sftlab.train.groups import Group
 
-    parameters = [p for layer in layers for _, p in layer.parameters()]
-    return [Group([layer.name for layer in layers], stage.lr, decay, parameters)]
+    parameters = [p for _, owned in parts for p in owned]
+    return [Group([layer.name for layer, _ in parts], stage.lr, decay, parameters)]
 
 
 @pytest.mark.parametrize("library", [name for name in exactness.LIBRARIES if name != "sftlab"])

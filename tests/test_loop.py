@@ -307,18 +307,6 @@ def test_cached_evaluation_equals_live_evaluation():
     assert any("ran once for each of 35 samples" in note for note in cached.notes) and not live.notes
 
 
-def test_cache_runs_the_trunk_once_per_sample():
-    """Over three epochs the frozen trunk sees each sample once with the cache, and in every epoch without."""
-    seen = {}
-    for cache in (True, False):
-        model, task = make("text")
-        rows = []
-        model.trunk.register_forward_hook(lambda module, args, output, rows=rows: rows.append(len(output[0])))
-        fit(model, task, sl.head_only(epochs=3), cache=cache)
-        seen[cache] = sum(rows)
-    assert seen == {True: 24 + 11, False: 3 * (24 + 11)}
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_history_and_cost(kind):
     """Every step is logged once, with rate, loss and count; the cost counts samples and trained parameters."""

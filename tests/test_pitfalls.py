@@ -14,7 +14,7 @@ from sftlab import env
 from sftlab.errors import MissingWeights, NonFiniteLoss
 from sftlab.model.loading import load_trunk
 from sftlab.train import loop
-from sftlab.train.features import live
+from sftlab.train.features import Source
 from sftlab.train.task import LossSum
 
 TRAINED = {  # plans that leave something frozen to the end
@@ -27,7 +27,7 @@ TRAINED = {  # plans that leave something frozen to the end
 def gradients(model, task, plan, groups, clip=None) -> tuple[dict, LossSum]:
     """Gradients and loss of one optimizer step over ``groups``, a list of micro-batches of sample numbers."""
     items = task.encode(task.examples("train"), model)
-    source = live(model, task, {"train": items}, None)
+    source = Source(model, task, {"train": items})
     applied = plan.apply(model)
     loss, _ = loop.train_step(source, task, source.batches(groups, torch.device("cpu")), applied, clip)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}, loss
@@ -109,6 +109,16 @@ def test_p03_evaluation_does_not_depend_on_the_batch(kind):
             part = task.loss(model, task.collate([item], model))
         total, count = total + float(part.total), count + int(part.count)
     assert results[0]["loss"] == pytest.approx(total / count, abs=1e-6) and results[0]["count"] == count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_p04_a_nan_loss_is_never_logged_as_a_number(kind):
+    """A NaN loss ends the run with an error that names the step and the sample; no loss of 0 stands in its place."""
+    model, task = nets.model_of(kind), nets.task_of(kind, cls=poisoned(kind, "loss", 5))
+    seen = []
+    with pytest.raises(NonFiniteLoss, match=r"the loss is nan at step \d+ .*: \[5\]"):
+        fit(model, task, sl.full(epochs=1, lr=1e-3), after_step=lambda run: seen.extend(run.steps[-1:]))
+    assert all(step["loss"] > 0 for step in seen)
 
 
 @pytest.mark.parametrize("noisy", [False, True], ids=["as it is", "hook calls train()"])
@@ -491,3 +501,25 @@ def test_p38_the_probe_measures_and_leaves_no_trace(monkeypatch):
     state = torch.get_rng_state()
     first = env.bf16_speedup()
     assert first > 0 and env.bf16_speedup() == first and torch.equal(state, torch.get_rng_state())
+
+
+class Wer(sl.Classify):
+    """A score of which less is better, under a name that another library would maximise."""
+
+    metric_names = ("wer",)
+    script = (0.4, 0.1, 0.3, 0.9)
+
+    def metrics(self, predicted, true):
+        self.seen = getattr(self, "seen", -1) + 1
+        return {"wer": self.script[self.seen]}
+
+
+@pytest.mark.parametrize(("direction", "best"), [("min", 0.1), ("max", 0.9)])
+def test_p20_best_is_what_the_direction_says(direction, best):
+    """The direction is said, never guessed from the name; without one there is no run."""
+    model, task = nets.model_of("conv"), nets.task_of("conv", cls=Wer)
+    run = fit(model, task, sl.full(epochs=4), monitor=("wer", direction))
+    assert run.best["wer"] == best
+    for vague in ("wer", ("wer",), ("wer", "less")):
+        with pytest.raises(sl.errors.UnknownName, match="a metric and a direction"):
+            fit(model, nets.task_of("conv", cls=Wer), sl.full(epochs=1), monitor=vague)

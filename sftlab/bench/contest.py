@@ -152,7 +152,16 @@ def compare(work: Work, rounds: int, repeats: int, quick: bool) -> dict[str, Res
 def table(work: Work, results: dict[str, Result]) -> Table:
     """The rows of a workload: the fastest first, then the void, then the absent."""
     share = matmul_share(work) if env.current().device.type == "cuda" else None
-    columns = ["library", "ms/step", "samples/s", "ratio", "peak memory (MiB)", "first step (s)", "lines", "largest difference"]
+    columns = [
+        "library",
+        "ms/step",
+        "samples/s",
+        "ratio",
+        "peak memory (MiB)",
+        "first step (s)",
+        "lines",
+        "largest difference",
+    ]
     valid, void, absent = [], [], []
     for one in contestants_of(work):
         found = results.get(one.name)

@@ -20,8 +20,8 @@ from ..model.loading import load
 from ..table import Table
 from ..train.catalog import task as task_by_name
 from ..train.classify import Classify
+from ..train.fit import fit
 from ..train.inputs import TensorInput
-from ..train.loop import fit
 from ..train.plan import Plan, full
 from ..train.task import Task
 from . import Measured

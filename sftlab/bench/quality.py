@@ -8,7 +8,7 @@ from ..study.compare import plus_minus
 from ..table import Table
 from ..train.catalog import task as task_by_name
 from ..train.evaluate import evaluate
-from ..train.loop import fit
+from ..train.fit import fit
 from ..train.plan import full, head_only
 from . import Measured
 

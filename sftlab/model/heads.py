@@ -24,6 +24,13 @@ def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tenso
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
+class MeanPool(nn.Module):
+    """:func:`mean_pool` as a module, so that its output can be found, watched and stored."""
+
+    def forward(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return mean_pool(hidden, attention_mask)
+
+
 class TextClassifier(nn.Module):
     """Encoder, mean pooling, dropout, one linear layer.
 
@@ -38,13 +45,14 @@ class TextClassifier(nn.Module):
     def __init__(self, trunk: nn.Module, classes: int, dropout: float = 0.1):
         super().__init__()
         self.trunk = trunk
+        self.pool = MeanPool()
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(trunk.config.hidden_size, classes)
 
     def features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """What the head sees: one vector per text, [batch, width]."""
         hidden = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return mean_pool(hidden, attention_mask)
+        return self.pool(hidden, attention_mask)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """From pooled vectors [batch, width] to logits [batch, classes]."""

@@ -26,8 +26,8 @@ def layer_map(model: nn.Module) -> list[Layer]:
     """The layers of ``model`` from input to output; the last one is the head.
 
     A container that holds a ``ModuleList`` of blocks (every transformer) is opened down to its blocks; any other
-    child (a ResNet's ``layer1``, an embedding) is one layer. Order is the order of definition, which in
-    torchvision and transformers is the order of the forward pass.
+    child (a ResNet's ``layer1``, an embedding) is one layer. Order is the order of definition with embeddings first,
+    which in torchvision and transformers is the order of the forward pass.
 
     Args:
         model: any ``nn.Module``.
@@ -58,7 +58,8 @@ def _open(name: str, module: nn.Module, top: bool = False):
         return
     if next(module.parameters(recurse=False), None) is not None:
         yield Layer(name, module, own_only=True)
-    for child_name, child in module.named_children():
+    # BART defines the norm of its embeddings after its blocks: what embeds comes first, wherever it was defined.
+    for child_name, child in sorted(module.named_children(), key=lambda child: has_blocks and "embed" not in child[0]):
         path = f"{name}.{child_name}" if name else child_name
         if isinstance(module, nn.ModuleList):
             yield Layer(path, child)  # a block: never opened further

@@ -64,14 +64,14 @@ def embed(model, task: Task, texts: Sequence[str], batch: int = 64) -> torch.Ten
     torch.Size([1, 384])
     """
     from ..train.evaluate import eval_mode
-    from ..train.features import live
+    from ..train.features import Source
 
     if not hasattr(model, "features"):
         raise SftlabError(f"{type(model).__name__} has no features(): there is no vector to compare.")
     device = env.current().device
     model.to(device)
     items = task.encode([{task.inputs.column: text} for text in texts], model, labelled=False)
-    source = live(model, task, {"train": items}, None)
+    source = Source(model, task, {"train": items})
     groups = [range(start, min(start + batch, len(items))) for start in range(0, len(items), batch)]
     with eval_mode(model), torch.inference_mode(), env.current().autocast():
         vectors = [model.features(**group["inputs"]).float().cpu() for group in source.batches(groups, device)]

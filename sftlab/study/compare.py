@@ -7,7 +7,7 @@ from ..errors import unknown
 from ..model.loading import load
 from ..table import Table
 from ..train.evaluate import evaluate
-from ..train.loop import fit
+from ..train.fit import fit
 from ..train.plan import Plan
 from ..train.task import Task
 

@@ -1,6 +1,6 @@
 """Evaluation and prediction: sums over the whole set, one division, whatever the batch size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ import torch
 
 from .. import env
 from ..errors import bad_data
-from .features import Source, live
+from . import processes
+from .features import Source
 from .task import Task
 
 
@@ -20,6 +21,8 @@ def evaluate(model: torch.nn.Module, task: Task, split: str = "test", batch: int
         task: data and metrics.
         split: ``"val"``, ``"test"``, ``"reviews"``, ...
         batch: samples per forward pass; a matter of speed and memory only.
+
+    With several processes each takes its share of the samples, and all get the result of the whole: call it in each.
 
     Returns:
         dict: ``loss`` (mean over all labels of the split, in nats), the task's metrics, ``count`` (labels).
@@ -36,27 +39,30 @@ def evaluate(model: torch.nn.Module, task: Task, split: str = "test", batch: int
     device = env.current().device
     model.to(device)
     items = task.encode(task.examples(split), model)
-    return evaluate_items(live(model, task, {split: items}, None), items, device, batch)
+    return evaluate_source(Source(model, task, {split: items}), split, device, batch)
 
 
-def evaluate_items(source: Source, items: list[dict], device: torch.device, batch: int = 64) -> dict:
+def evaluate_source(source: Source, split: str, device: torch.device, batch: int = 64) -> dict:
     """:func:`evaluate` on encoded samples, through the model or through cached features."""
-    total = torch.zeros((), dtype=torch.float64)
-    count, predicted, true = 0, [], []
-    for _, group, logits in _forward(source, items, device, batch):
+    totals, counts, predicted, true = [], [], [], []
+    for _, group, logits in _forward(source, split, device, batch, processes.share):
         part = source.task.loss_of(logits, group)
-        total += part.total.double().cpu()
-        count += int(part.count)
+        totals.append(part.total.double().cpu())
+        counts.append(int(part.count))
         found, expected = source.task.decode(logits, group)
-        predicted.append(found)
-        true.append(expected)
+        predicted.append(found.cpu() if isinstance(found, torch.Tensor) else found)
+        true.append(expected.cpu() if isinstance(expected, torch.Tensor) else expected)
+    parts = processes.gather((float(sum(totals)), sum(counts), predicted, true))
+    predicted, true = ([x for part in parts for x in part[i]] for i in (2, 3))
     metrics = source.task.metrics(_join(predicted), _join(true))
-    return {"loss": float(total / count), **metrics, "count": count}
+    count = sum(part[1] for part in parts)
+    loss = sum(part[0] for part in parts) / count
+    return {"loss": loss, **metrics, **source.task.of_loss(loss), "count": count}
 
 
 def _join(parts: list):
     """One tensor from tensors, one list from lists."""
-    return torch.cat([p.cpu() for p in parts]) if isinstance(parts[0], torch.Tensor) else [x for p in parts for x in p]
+    return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [x for p in parts for x in p]
 
 
 @dataclass(frozen=True)
@@ -106,9 +112,9 @@ def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int
     device = env.current().device
     model.to(device)
     items = task.encode(examples, model, labelled=False)
-    source = live(model, task, {"train": items}, None)
+    source = Source(model, task, {"these": items})
     out: list[Prediction | None] = [None] * len(items)
-    for rows, _, logits in _forward(source, items, device, batch):
+    for rows, _, logits in _forward(source, "these", device, batch):
         probabilities = logits.float().softmax(dim=-1).cpu()
         for row, p in zip(rows, probabilities, strict=True):
             out[row] = _read(task, items[row], p)
@@ -125,14 +131,14 @@ def _read(task: Task, item: dict, p: torch.Tensor) -> Prediction:
     return Prediction([e.label for e in each], [e.probability for e in each], [e.probabilities for e in each])
 
 
-def _forward(source: Source, items: list[dict], device: torch.device, batch: int) -> Iterator[tuple]:
+def _forward(source: Source, split: str, device: torch.device, batch: int, share: Callable = list) -> Iterator[tuple]:
     """(rows, batch, logits) over all samples, similar lengths together, in eval mode and without autograd."""
-    order = sorted(range(len(items)), key=lambda row: source.task.inputs.length(items[row]) or 0)
-    view = Source(source.owner, source.model, source.task, {"these": items})
+    items = source.items[split]
+    order = share(sorted(range(len(items)), key=lambda row: source.task.inputs.length(items[row]) or 0))
     with eval_mode(source.owner), torch.inference_mode(), env.current().autocast():
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            for group in view.batches([rows], device, "these"):
+            for group in source.batches([rows], device, split):
                 yield rows, group, source.task.logits(source.model, group)
 
 

@@ -1,7 +1,7 @@
-"""Where a stage's batches come from: the model itself, or the stored outputs of its frozen trunk."""
+"""Where a stage's batches come from: through the whole model, or from stored outputs of its frozen prefix."""
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,24 +9,29 @@ import torch
 from .. import env
 from ..data.batching import mix
 from ..data.collate import to_device
-from .inputs import TensorInput
+from .prefix import Prefix, Store, agree, candidates, watch
 from .task import Task
+
+KEEP = 2  # stores that stay after their run: the next seed or plan with the same frozen prefix takes them over
+_kept: dict[str, dict] = {}
 
 
 @dataclass
 class Source:
-    """What a stage trains on: something callable with parameters in it, the task that feeds it, and its samples."""
+    """What a stage trains on: a model to call, the task that feeds it, and encoded samples by split."""
 
-    owner: torch.nn.Module  # the real model: tokenizer, modes
-    model: Callable  # what the task calls
+    owner: torch.nn.Module  # tokenizer, modes, weights
     task: Task
     items: dict[str, list[dict]]
-    ordered_by: Task | None = None  # whose lengths order the samples, if not `task`'s: cached batches are the live ones
+    model: object = None  # what the task calls: the owner, its compiled form, or the replay of a cached prefix
+
+    def __post_init__(self):
+        self.model = self.owner if self.model is None else self.model
 
     @property
     def lengths(self) -> list[int] | None:
         """Length of each training sample, None if they are all of one size."""
-        lengths = [(self.ordered_by or self.task).inputs.length(item) for item in self.items["train"]]
+        lengths = [self.task.inputs.length(item) for item in self.items["train"]]
         return None if None in lengths else lengths
 
     def batches(
@@ -47,39 +52,183 @@ class Source:
             batch = self.task.collate(items, self.owner)
             if self.task.draws:
                 batch["seeds"] = [mix(draw or 0, item["index"], 1) for item in items]
+            if isinstance(self.model, Replay):
+                self.model.now = split, rows
             yield to_device(batch, device)
 
 
-def live(model, task: Task, items: dict, run) -> Source:
-    """Every batch goes through the whole model."""
-    return Source(model, model, task, items)
+class Replay:
+    """Stands for a model whose frozen prefix is stored: the task calls it as it would call the model."""
+
+    def __init__(self, model: torch.nn.Module, prefix: Prefix, stores: dict, device: torch.device):
+        self.model, self.prefix, self.stores, self.device = model, prefix, stores, device
+        self.now: tuple[str, Sequence[int]] = ("", ())
+
+    def __call__(self, *args, **kwargs):
+        split, rows = self.now
+        given = {name: store.take(rows, self.device) for name, store in self.stores[split].items()}
+        with self.prefix.replaying(given):
+            return self.model(*args, **kwargs)
+
+    def __getattr__(self, name: str):
+        return getattr(self.model, name)
 
 
-def cached(model, task: Task, items: dict, run) -> Source:
-    """Run the frozen trunk once per sample, then train the head on what it gave.
+def source_of(model, raw: torch.nn.Module, task: Task, items: dict, applied, epochs: int, cache: bool, run) -> Source:
+    """The fastest source that gives the same numbers; a line in the run's notes says when it is the cached one.
 
-    The same numbers as :func:`live` up to rounding, because a frozen trunk is in eval mode: no dropout, no moving
-    statistics. ``model`` offers ``features(**inputs)`` and ``classify(features)``.
+    Args:
+        model: what is called (perhaps compiled), ``raw`` the module itself.
+        applied: the stage in force.
+        epochs: of the stage; one pass alone gains nothing from a store.
+        cache: False: always through the whole model.
     """
-    device = next(model.parameters()).device
-    stored = {split: _run_trunk(model, task, rows, device) if rows else rows for split, rows in items.items()}
-    view = copy.copy(task)  # the same task, fed with vectors instead of text
-    view.inputs = TensorInput()
-    count = sum(len(rows) for rows in stored.values() if rows)
-    run.note(f"The frozen trunk ran once for each of {count:,} samples; the head trains on its stored outputs.")
-    return Source(model, model.classify, view, stored, ordered_by=task)
+    live = Source(raw, task, items, model)
+    if not cache or epochs < 2 or task.augment is not None or not getattr(task, "cacheable", True):
+        return live
+    device = next(raw.parameters()).device
+    prefix = _find(live, applied, device)
+    if prefix is None:
+        return live
+    try:
+        stores = _stores(live, prefix, applied, device)
+    except OSError as error:
+        run.note(f"The outputs of the frozen layers do not fit on the disk ({error}); they are computed every time.")
+        return live
+    count = sum(len(rows) for rows in items.values() if rows)
+    names = " and ".join(s.name for s in prefix.cuts)
+    size = sum(s.size for by_name in stores.values() for s in by_name.values())
+    run.note(
+        f"The frozen layers up to {names} ran once for each of {count:,} samples ({size / 2**20:,.1f} MiB stored)."
+    )
+    return Source(raw, task, items, Replay(raw, prefix, stores, device))
 
 
-def _run_trunk(model, task: Task, items: list[dict], device: torch.device, batch: int = 64) -> list[dict]:
-    source = live(model, task, {"train": items}, None)
-    order = sorted(range(len(items)), key=lambda row: task.inputs.length(items[row]) or 0)
-    stored: list[dict | None] = [None] * len(items)
-    model.eval()
-    # no_grad, not inference_mode: the stored vectors enter autograd later, as inputs of the head.
-    with torch.no_grad(), env.current().autocast():
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            for group in source.batches([rows], device):
-                for row, vector in zip(rows, model.features(**group["inputs"]).float().cpu(), strict=True):
-                    stored[row] = {**items[row], "input": vector}  # nothing is dropped (P35)
-    return stored
+def _find(live: Source, applied, device: torch.device) -> Prefix | None:
+    """A cut whose replay was seen to equal the live model on the shortest, a middle and the longest sample."""
+    lengths = live.lengths or [0] * len(live.items["train"])
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    probes = [[order[0]], [order[len(order) // 2]], [order[-1]]]
+    autocast = env.current().autocast
+
+    def forward(rows):
+        with autocast():
+            return live.task.loss(live.owner, next(live.batches([rows], device)))
+
+    seen = watch(live.owner, lambda: forward(probes[-1]))
+    if any(m._forward_hooks or m._forward_pre_hooks for s in seen for m in s.module.modules()):
+        return None  # somebody watches the frozen layers: they must really run
+    for cuts in candidates(seen, 1):
+        prefix = Prefix(live.owner, cuts, seen)
+        if all(_same(live, prefix, applied, rows, forward) for rows in probes):
+            return prefix
+    return None
+
+
+def _same(live: Source, prefix: Prefix, applied, rows: list[int], forward) -> bool:
+    """The prefix gives the same in train and eval mode, whatever is drawn; what follows cannot tell it was replaced."""
+    given = []
+    with torch.random.fork_rng(devices=[]):
+        for seed, training in ((0, True), (1, True), (1, False)):
+            torch.manual_seed(seed)
+            applied.enforce() if training else live.owner.eval()
+            given.append(prefix.run(lambda: forward(rows)))
+    if any(len(g) != len(prefix.cuts) for g in given) or not all(agree(given[0], g) for g in given[1:]):
+        return False
+    live.owner.eval()
+    expected = _watched(live, applied, lambda: forward(rows))
+    try:
+        with prefix.replaying(given[0]):
+            found = _watched(live, applied, lambda: forward(rows))
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+        return False  # this cut does not carry all that the rest of the model reads; the live model is always right
+    return agree(expected, found)
+
+
+def _watched(live: Source, applied, forward) -> list:
+    """What the modules that train are given, the loss, and its gradients.
+
+    The inputs, because behind a head of zeros a wrong one would be hidden. The gradients, because equal numbers do not
+    show that something that trains was replaced.
+    """
+    given = []
+    trained = [m for m in live.owner.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
+    handles = [m.register_forward_pre_hook(lambda m, args: given.append([*map(_detached, args)])) for m in trained]
+    try:
+        total = forward().total
+        gradients = torch.autograd.grad(total, applied.parameters, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [*given, total.detach(), [torch.zeros(0) if g is None else g for g in gradients]]
+
+
+def _detached(value: object) -> object:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else None
+
+
+def _stores(live: Source, prefix: Prefix, applied, device: torch.device, batch: int = 64) -> dict:
+    key = _fingerprint(live, prefix)
+    if key in _kept:
+        return _kept[key]
+    stores = {}
+    live.owner.eval()
+    for split, items in live.items.items():
+        if not items:
+            continue
+        stores[split] = {s.name: Store() for s in prefix.cuts}
+        for rows in _equal_shapes(live, items, batch):
+            with env.current().autocast():
+                group = next(live.batches([rows], device, split))
+                given = prefix.run(lambda group=group: live.task.loss(live.owner, group))
+            for name, store in stores[split].items():
+                store.add(rows, given[name])
+        for store in stores[split].values():
+            store.close()
+    while len(_kept) >= KEEP:
+        _kept.pop(next(iter(_kept)))
+    _kept[key] = stores
+    return stores
+
+
+def _equal_shapes(live: Source, items: list[dict], batch: int) -> Iterator[list[int]]:
+    """Batches without padding, so that what is stored of a sample does not depend on its company."""
+    groups: dict[tuple, list[int]] = {}
+    for row, item in enumerate(items):
+        inputs = live.task.collate([item], live.owner)["inputs"]
+        groups.setdefault(tuple(v.shape for v in inputs.values()), []).append(row)
+    for rows in groups.values():
+        for start in range(0, len(rows), batch):
+            yield rows[start : start + batch]
+
+
+def _fingerprint(live: Source, prefix: Prefix) -> str:
+    """Of the frozen weights and buffers, the encoded samples, the place of the cut and the precision."""
+    digest = hashlib.sha256(repr(([s.name for s in prefix.cuts], env.current().precision)).encode())
+    for module in prefix.before:
+        for name, value in module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return data_fingerprint(live.items, digest)
+
+
+def data_fingerprint(items: dict[str, list[dict]], digest=None) -> str:
+    """SHA-256 of encoded samples: every key and value, tensors by their bytes."""
+    digest = digest or hashlib.sha256()
+
+    def take(value):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, dict):
+            for key in sorted(value, key=str):
+                digest.update(str(key).encode())
+                take(value[key])
+        else:
+            digest.update(repr(value).encode())
+
+    for split, rows in items.items():
+        digest.update(split.encode())
+        for item in rows or []:
+            take(item)
+    return digest.hexdigest()

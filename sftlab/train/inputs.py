@@ -83,6 +83,7 @@ class TensorInput:
     """
 
     column: str = "input"
+    one_shape = True  # (not a field) False: every example may have a size of its own
 
     def problems(self, example: dict) -> str | None:
         value = example.get(self.column)
@@ -94,7 +95,7 @@ class TensorInput:
         values = [example[self.column] for example in examples]
         shape = values[0].shape
         wrong = [f"[{i}]: {list(v.shape)} instead of {list(shape)}" for i, v in enumerate(values) if v.shape != shape]
-        if wrong:
+        if wrong and self.one_shape:
             raise bad_data(f"tensors in {self.column!r} must have one shape", wrong)
         return [{"input": value} for value in values]
 

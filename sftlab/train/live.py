@@ -30,7 +30,7 @@ class Live:
         if self.moving:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=self.steps, desc=self.run.plan.name, unit="step", leave=False)
+            self.bar = tqdm(total=self.steps, initial=self.run.step, desc=self.run.plan.name, unit="step", leave=False)
         return self
 
     def __exit__(self, *exc) -> None:

@@ -1,14 +1,18 @@
 """A plan says what trains, when and how fast; ``apply`` sets gradients, modes and groups of a model together."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ..errors import SftlabError, unknown
 from ..model.layers import layer_map
-from .groups import Group, make_groups
+from .applied import Applied, _modes
+from .groups import make_groups, select
 from .schedule import SCHEDULES
+
+PARTS = ("head", "all", "bias", "norm", "adapters")
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,9 @@ class Stage:
     """One stage of a plan: which layers train, for how long, how fast.
 
     Args:
-        train: ``"head"``, ``"all"``, or a number k for the last k layers of the trunk and the head.
+        train: the head always, and with it: ``"head"`` nothing else, ``"all"`` everything, a number k the last k
+            layers of the trunk, ``("first", k)`` the first k, ``"bias"`` all biases, ``"norm"`` all parameters of
+            normalisation layers, ``"adapters"`` what :func:`sftlab.add_adapters` put in.
         epochs: passes over the training data.
         lr: peak learning rate of the topmost trained trunk layer.
         head_lr: peak learning rate of the head; default ``lr``.
@@ -29,15 +35,19 @@ class Stage:
     'all'
     """
 
-    train: str | int
+    train: str | int | tuple[str, int]
     epochs: int
     lr: float
     head_lr: float | None = None
     layer_decay: float = 1.0
 
     def __post_init__(self):
-        if not (self.train in ("head", "all") or (isinstance(self.train, int) and self.train >= 1)):
-            raise unknown("part to train", self.train, ["head", "all", "a number of layers, at least 1"])
+        if isinstance(self.train, list):  # read back from JSON
+            object.__setattr__(self, "train", tuple(self.train))
+        first = isinstance(self.train, tuple) and len(self.train) == 2 and self.train[0] == "first"
+        count = self.train[1] if first else self.train
+        if self.train not in PARTS and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise unknown("part to train", self.train, [*PARTS, "a number of layers, at least 1", "('first', k)"])
         if self.epochs < 1 or self.epochs != int(self.epochs):
             raise ValueError(f"epochs must be a whole number, at least 1, not {self.epochs}")
         for name in ("lr", "head_lr"):
@@ -60,6 +70,7 @@ class Plan:
         warmup: share of a stage's steps in which the rate rises from 0.
         weight_decay: of AdamW, on matrices and kernels only (P37).
         clip: greatest norm of the gradient; None for no clipping.
+        pull: (alpha, beta) of :func:`l2_sp`; None for no pull.
 
     >>> plan = Plan("head, then all", (Stage("head", 5, 1e-2), Stage("all", 2, 1e-4)), schedule="cosine")
     >>> len(plan.stages)
@@ -72,6 +83,7 @@ class Plan:
     warmup: float = 0.1
     weight_decay: float = 0.01
     clip: float | None = 1.0
+    pull: tuple[float, float] | None = None
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
@@ -80,20 +92,37 @@ class Plan:
             raise ValueError("a plan needs at least one stage")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of the steps in [0, 1), not {self.warmup}")
+        if self.pull is not None and not all(0 <= strength < float("inf") for strength in self.pull):
+            raise ValueError(f"alpha and beta of the pull must be 0 or more, not {self.pull}")
+        object.__setattr__(self, "pull", self.pull and tuple(self.pull))  # a list, if read back from JSON
 
-    def apply(self, model: nn.Module, stage: int = 0) -> "Applied":
+    @property
+    def needs_anchors(self) -> bool:
+        """True if the plan pulls towards the weights at the start of the run, see :meth:`anchors`."""
+        return self.pull is not None
+
+    def anchors(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Copies of all weights below the head, to be taken when a run begins; {} if the plan needs none."""
+        if not self.needs_anchors:
+            return {}
+        head = {id(p) for p in layer_map(model)[-1].module.parameters()}
+        return {name: p.detach().clone() for name, p in model.named_parameters() if id(p) not in head}
+
+    def apply(self, model: nn.Module, stage: int = 0, anchors: Mapping[str, torch.Tensor] | None = None) -> Applied:
         """Make a stage true on a model: ``requires_grad``, train and eval modes, and parameter groups, all at once.
 
         Args:
             model: any module with a head as its last layer, see :func:`sftlab.layer_map`.
             stage: number of the stage.
+            anchors: for a plan with a pull: the weights at the start of the run, from :meth:`anchors`. Left out in
+                the first stage: the present ones.
 
         Returns:
             Applied: with ``groups``, ``table()`` and ``enforce()``, which sets the modes again (``model.train()``
             would undo them, P5).
 
         Raises:
-            SftlabError: the stage trains more layers than the model has.
+            SftlabError: the model has not what the stage trains; anchors are missing.
 
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
         >>> applied = head_only(epochs=1).apply(net)
@@ -101,102 +130,33 @@ class Plan:
         ([False, False, False, False, True, True], False)
         """
         now = self.stages[stage]
-        layers = layer_map(model)
-        kept = {"head": 1, "all": len(layers)}.get(now.train, None) or now.train + 1
-        if kept > len(layers):
-            raise SftlabError(
-                f"plan {self.name!r} trains the last {now.train} layers, but {type(model).__name__} has only "
-                f"{len(layers) - 1} below its head: {', '.join(layer.name for layer in layers[:-1])}."
-            )
-        groups = make_groups(layers[-kept:], now, self.weight_decay)
+        groups = make_groups(select(model, now.train), now, self.weight_decay)
+        pull = self._pull(model, stage, anchors) if self.needs_anchors else []
         trained = {id(p) for group in groups for p in group.parameters}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in trained)
             if not parameter.requires_grad:
                 parameter.grad = None
-        applied = Applied(model, groups, _modes(model), head_only=kept == 1)
+        pull = [(strength, p, anchor) for strength, p, anchor in pull if id(p) in trained]
+        applied = Applied(model, groups, _modes(model), head_only=now.train == "head", pull=pull)
         applied.enforce()
         return applied
 
-
-@dataclass
-class Applied:
-    """A stage that is in force on a model."""
-
-    model: nn.Module
-    groups: list[Group]
-    modes: list[tuple[nn.Module, bool]] = field(repr=False)
-    head_only: bool
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """Everything that trains."""
-        return [p for group in self.groups for p in group.parameters]
-
-    @property
-    def trains_batch_norm(self) -> bool:
-        """True if a BatchNorm is in train mode: its result then depends on what else is in the (micro-)batch."""
-        return any(training and "BatchNorm" in type(module).__name__ for module, training in self.modes)
-
-    def enforce(self) -> None:
-        """Set every module's mode as the plan wants it, whatever ``train()`` or ``eval()`` did before."""
-        for module, training in self.modes:
-            module.training = training
-
-    def optimizer(self) -> torch.optim.AdamW:
-        """A fused AdamW over the groups; frozen parameters are not in it."""
-        return torch.optim.AdamW([group.for_optimizer() for group in self.groups], fused=True)
-
-    def table(self):
-        """The groups with layers, rate, weight decay and counts, and what is frozen (P29)."""
-        from .groups import table
-
-        return table(self.model, self.groups)
-
-
-def _modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
-    """For each module: train mode (True) or eval mode.
-
-    A module whose parameters are all frozen is in eval mode with everything inside it: BatchNorm then neither uses
-    nor moves batch statistics, dropout is off. A module without parameters (dropout between layers) follows the
-    next module that has some; one with buffers only follows the one before it.
-    """
-    modes: list[tuple[nn.Module, bool]] = []
-    waiting: list[int] = []  # positions in `modes` of parameterless modules whose neighbour has not come yet
-    before: bool | None = None
-
-    def visit(module: nn.Module, inside_frozen: bool) -> None:
-        nonlocal before
-        parameters = list(module.parameters())
-        if inside_frozen or (parameters and not any(p.requires_grad for p in parameters)):
-            for frozen in module.modules():
-                modes.append((frozen, False))
-            settle(False)
-            return
-        if not parameters:
-            modes.append((module, bool(before)))
-            if before is None or next(module.buffers(), None) is None:
-                waiting.append(len(modes) - 1)
-            for child in module.children():
-                visit(child, False)
-            return
-        modes.append((module, True))
-        if next(module.parameters(recurse=False), None) is not None:
-            settle(True)
-        for child in module.children():
-            visit(child, False)
-
-    def settle(training: bool) -> None:
-        nonlocal before
-        before = training
-        for position in waiting:
-            modes[position] = (modes[position][0], training)
-        waiting.clear()
-
-    visit(model, False)
-    for position in waiting:  # nothing with parameters follows: outputs of the head
-        modes[position] = (modes[position][0], True)
-    return modes
+    def _pull(self, model, stage, anchors):
+        """(strength, parameter, where to; None for 0) of every parameter."""
+        if anchors is None and stage > 0:
+            raise SftlabError(f"stage {stage} of {self.name!r} needs the weights of the start: apply(..., anchors=...)")
+        anchors = self.anchors(model) if anchors is None else anchors
+        head = {id(p) for p in layer_map(model)[-1].module.parameters()}
+        pull = []
+        for name, parameter in model.named_parameters():
+            if id(parameter) in head:
+                pull.append((self.pull[1], parameter, None))
+            elif name not in anchors or anchors[name].shape != parameter.shape:
+                raise SftlabError(f"the anchors of {self.name!r} have no {name!r} of shape {list(parameter.shape)}.")
+            else:
+                pull.append((self.pull[0], parameter, anchors[name].to(parameter)))
+        return pull
 
 
 def head_only(epochs: int = 20, lr: float = 1e-2, **shared) -> Plan:
@@ -259,7 +219,70 @@ def gradual(
     return Plan("gradual", tuple(stages), **shared)
 
 
-PLANS = {"head only": head_only, "last k": last_k, "full": full, "LP-FT": lp_ft, "gradual": gradual}
+def bias_only(epochs: int = 5, lr: float = 1e-3, head_lr: float | None = None, **shared) -> Plan:
+    """Train all biases and the head. A BatchNorm keeps its statistics: only its bias moves.
+
+    Source: Ben Zaken et al. (2022), BitFit.
+
+    >>> bias_only().stages[0].train
+    'bias'
+    """
+    return Plan("bias only", (Stage("bias", epochs, lr, head_lr),), **shared)
+
+
+def norm_only(epochs: int = 5, lr: float = 1e-3, head_lr: float | None = None, **shared) -> Plan:
+    """Train all parameters of normalisation layers and the head. A BatchNorm's statistics move with it.
+
+    Source: Frankle et al. (2021), Training BatchNorm and Only BatchNorm, there from random weights.
+
+    >>> norm_only().name
+    'norm only'
+    """
+    return Plan("norm only", (Stage("norm", epochs, lr, head_lr),), **shared)
+
+
+def surgical(first: int, epochs: int = 3, lr: float = 5e-5, head_lr: float | None = 1e-3, **shared) -> Plan:
+    """Train the ``first`` layers of the trunk and the head: for inputs that changed while the labels' meaning did not.
+
+    Source: Lee et al. (2023), Surgical Fine-Tuning Improves Adaptation to Distribution Shifts.
+
+    >>> surgical(first=1).stages[0].train
+    ('first', 1)
+    """
+    return Plan(f"first {first}", (Stage(("first", first), epochs, lr, head_lr),), **shared)
+
+
+def l2_sp(alpha: float = 0.1, beta: float = 0.01, epochs: int = 3, lr: float = 1.5e-4,
+          head_lr: float | None = 1e-3, **shared) -> Plan:  # fmt: skip
+    """Train everything, with a pull of the trunk towards its pretrained weights and of the head towards 0.
+
+    The mean loss gets alpha/2 times the squared distance of the trunk and beta/2 times the squared norm of the head,
+    in place of weight decay. AdamW scales the pull like any other gradient.
+
+    Source: Li et al. (2018), Explicit Inductive Bias for Transfer Learning, equation 3.
+
+    >>> l2_sp(alpha=1.0).pull
+    (1.0, 0.01)
+    """
+    stages = (Stage("all", epochs, lr, head_lr),)
+    return Plan("L2-SP", stages, **{"weight_decay": 0.0, "pull": (alpha, beta), **shared})
+
+
+def lora(epochs: int = 3, lr: float = 1e-3, head_lr: float | None = None, **shared) -> Plan:
+    """Train the adapters that :func:`sftlab.add_adapters` put in, of whatever kind, and the head.
+
+    Source: Hu et al. (2022), LoRA.
+
+    >>> lora().stages[0].train
+    'adapters'
+    """
+    return Plan("LoRA", (Stage("adapters", epochs, lr, head_lr),), **shared)
+
+
+PLANS = {
+    "head only": head_only, "last k": last_k, "full": full, "LP-FT": lp_ft, "gradual": gradual,
+    "bias only": bias_only, "norm only": norm_only, "surgical": surgical, "L2-SP": l2_sp, "LoRA": lora,
+}  # fmt: skip
 
 
 def plan(name: str, **settings) -> Plan:

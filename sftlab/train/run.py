@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import SftlabError
 from ..table import Table
 
 STYLE = str(Path(__file__).resolve().parents[1] / "sftlab.mplstyle")
@@ -40,14 +41,15 @@ class Run:
         cost: see :class:`Cost`.
         stopped: why the run ended early, or None.
         notes: one line each about what happened to the data (cut texts, cached features).
+        out: the folder of its checkpoints, or None.
 
     >>> run = sl.fit(model, task, "full")                       # doctest: +SKIP
     >>> run.evaluations[-1]["macro_f1"], run.cost.seconds       # doctest: +SKIP
     (0.86, 41.3)
     """
 
-    def __init__(self, model, task, plan, batch: int, seed: int):
-        self.model, self.task, self.plan, self.batch, self.seed = model, task, plan, batch, seed
+    def __init__(self, model, task, plan, batch: int, seed: int, out=None):
+        self.model, self.task, self.plan, self.batch, self.seed, self.out = model, task, plan, batch, seed, out
         self.steps: list[dict] = []
         self.evaluations: list[dict] = []
         self.notes: list[str] = []
@@ -90,6 +92,22 @@ class Run:
     def evaluated(self, stage: int, epoch: int, result: dict) -> None:
         """Add an evaluation at the present step."""
         self.evaluations.append({"step": self.step, "stage": stage, "epoch": epoch, **result})
+
+    def state(self) -> dict:
+        """The history as JSON values, for a checkpoint."""
+        return {"steps": self.steps, "evaluations": self.evaluations, "notes": self.notes, "samples": self.samples}
+
+    def resume(self, **settings) -> "Run":
+        """Go on where the run was stopped, from its last checkpoint; see :func:`sftlab.resume`.
+
+        Raises:
+            SftlabError: the run was started without ``out``.
+        """
+        from .fit import resume
+
+        if self.out is None:
+            raise SftlabError("this run keeps no checkpoints: only fit(..., out=FOLDER) can be continued.")
+        return resume(self.out, self.model, self.task, **settings)
 
     def table(self) -> Table:
         """The evaluations, one row each."""

@@ -4,13 +4,14 @@ import torch
 
 from ..errors import unknown
 from .run import Run
+from .state import put_weights, weights
 from .task import Task
 
 
 class Stopper:
     """Keeps the best weights by an explicit direction and says when patience is over."""
 
-    def __init__(self, monitor: tuple[str, str] | None, patience: int | None, task: Task):
+    def __init__(self, monitor: tuple[str, str] | None, patience: int | None, task: Task, trained: set[str]):
         if patience is not None and (monitor is None or patience < 1):
             raise ValueError("patience needs a monitor such as ('macro_f1', 'max') and a number of at least 1")
         if monitor is not None and (isinstance(monitor, str) or len(monitor) != 2 or monitor[1] not in ("min", "max")):
@@ -19,7 +20,7 @@ class Stopper:
             known = ["loss", *task.metric_names]
             if monitor[0] not in known:
                 raise unknown("metric", monitor[0], known)
-        self.monitor, self.patience = monitor, patience
+        self.monitor, self.patience, self.trained = monitor, patience, trained
         self.best: dict | None = None
         self.weights: dict | None = None
         self.waited = 0
@@ -36,7 +37,7 @@ class Stopper:
         sign = 1 if direction == "max" else -1
         if self.best is None or sign * latest[metric] > sign * self.best[metric]:
             self.best, self.waited = latest, 0
-            self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            self.weights = {name: value.detach().clone() for name, value in weights(model, self.trained).items()}
         else:
             self.waited += 1
 
@@ -46,5 +47,5 @@ class Stopper:
 
     def restore(self, run: Run, model: torch.nn.Module) -> None:
         if self.weights is not None:
-            model.load_state_dict(self.weights)
+            put_weights(model, self.weights)
             run.best = self.best

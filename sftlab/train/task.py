@@ -70,6 +70,7 @@ class Task(ABC):
     metric_names: tuple[str, ...] = ("accuracy", "macro_f1")  # what `metrics` returns
     fewest_labels = 2  # 0: the task has no classes
     draws = False  # True: the loss draws random numbers per sample, and batches carry ``seeds`` for them
+    cacheable = True  # False: a frozen trunk cannot be run once and kept, because the loss looks into the model
     augment: Callable[[dict, torch.Generator], dict] | None = None
 
     def __init__(self, splits: Mapping[str, Sequence[dict]], label_names: Sequence[str], inputs, name: str):
@@ -183,6 +184,10 @@ class Task(ABC):
         labels = batch["labels"].reshape(-1)
         seen = labels != IGNORE
         return logits.argmax(dim=-1).reshape(-1)[seen], labels[seen]
+
+    def of_loss(self, loss: float) -> dict[str, float]:
+        """Metrics that are functions of the mean loss, such as a language model's perplexity."""
+        return {}
 
     def metrics(self, predicted, true) -> dict[str, float]:
         """Accuracy and macro-averaged F1 over the whole set, both in [0, 1]."""

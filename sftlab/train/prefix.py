@@ -1,0 +1,264 @@
+"""The frozen prefix of a model: found by watching one forward pass, run once per sample, then replayed from memory."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+IN_MEMORY = 2**30  # bytes; larger stores are memory-mapped
+_ABOUT_EQUAL = {torch.float32: 1e-5, torch.float64: 1e-9}  # of equal arithmetic in batches of another size
+
+
+@dataclass
+class Seen:
+    """What one module did in the pass that was watched."""
+
+    name: str
+    module: nn.Module
+    input: torch.Tensor | None
+    output: object
+    calls: int = 1
+
+    @property
+    def same_shape(self) -> bool:
+        return (
+            isinstance(self.output, torch.Tensor) and self.input is not None and self.input.shape == self.output.shape
+        )
+
+
+class _Reached(Exception):
+    """The forward pass has come to the first module that trains."""
+
+
+@contextmanager
+def _hooks(model: nn.Module, before: Callable, after: Callable) -> Iterator[None]:
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda m, a, n=name: before(n, m, a)))
+        handles.append(
+            module.register_forward_hook(lambda m, a, k, o, n=name: after(n, m, (*a, *k.values()), o), with_kwargs=True)
+        )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def watch(model: nn.Module, forward: Callable[[], object]) -> list[Seen]:
+    """The outermost modules without anything that trains that end before the first one that trains begins."""
+    seen: dict[int, Seen] = {}
+    trains = {id(m) for m in model.modules() if any(p.requires_grad for p in m.parameters(recurse=False))}
+
+    def before(name, module, args):
+        if id(module) in trains:
+            raise _Reached
+
+    def after(name, module, args, output):
+        if any(p.requires_grad for p in module.parameters()):
+            raise _Reached  # it used parameters of a part that is never called, such as a ParameterDict
+        if id(module) in seen:
+            seen[id(module)].calls += 1
+            return
+        first = next((a for a in args if isinstance(a, torch.Tensor)), None)
+        seen[id(module)] = Seen(name, module, first, output)
+
+    with _hooks(model, before, after), torch.no_grad():
+        try:
+            forward()
+        except _Reached:
+            pass
+    inside = {id(child) for s in seen.values() for child in s.module.modules() if child is not s.module}
+    return [s for s in seen.values() if id(s.module) not in inside and s.calls == 1]
+
+
+def _looks_up(module: nn.Module) -> bool:
+    """Embeddings and norms only: cheap, and what is computed from their shape (masks) must be right."""
+    parts = [m for m in module.modules() if next(m.parameters(recurse=False), None) is not None]
+    return bool(parts) and all(isinstance(m, nn.Embedding) or "Norm" in type(m).__name__ for m in parts)
+
+
+def _plain(module: nn.Module) -> bool:
+    """A module without parameters that gives the same in every mode: pooling, activation, flattening."""
+    known = type(module).__module__.split(".")[0] in ("torch", "sftlab")
+    return known and not any("rop" in type(m).__name__ or "RReLU" in type(m).__name__ for m in module.modules())
+
+
+def candidates(seen: list[Seen], count: int) -> list[list[Seen]]:
+    """Places to cut, best first: the last frozen output; that and the biggest one before (an encoder); that one."""
+
+    def owns(s: Seen) -> int:
+        return sum(p.numel() for p in s.module.parameters())
+
+    def storable(s: Seen) -> bool:
+        tensors = [leaf for leaf in tree_flatten(s.output)[0] if leaf is not None]
+        fits = all(isinstance(t, torch.Tensor) and t.is_floating_point() and len(t) == count for t in tensors)
+        return bool(tensors) and fits and (not _looks_up(s.module) if owns(s) else _plain(s.module))
+
+    good = [s for s in seen if storable(s)]
+    if not any(owns(s) and not _looks_up(s.module) for s in seen) or not good:
+        return []
+    others = sorted((s for s in good[:-1] if owns(s)), key=owns)[-1:]
+    return [good[-1:], [*others, good[-1]], others] if others else [good[-1:]]
+
+
+class Prefix:
+    """The cut through a model, and a call that goes on from what is stored there."""
+
+    def __init__(self, model: nn.Module, cuts: list[Seen], seen: list[Seen]):
+        self.model, self.cuts = model, cuts
+        chosen = {id(s.module) for s in cuts}
+        last = next(i for i, s in enumerate(seen) if s is cuts[-1])
+        self.before = [s.module for s in seen[: last + 1]]  # all that decides what is stored
+        skipped = [s for s in seen[:last] if id(s.module) not in chosen]
+        self.stubs = {s.module: self._skip(s) for s in skipped if not _looks_up(s.module) and self._skippable(s)}
+        self.stubs.update({s.module: (lambda *a, s=s, **k: self._given[s.name]) for s in cuts})
+        self._given: dict[str, object] = {}
+
+    @staticmethod
+    def _skippable(s: Seen) -> bool:
+        return next(s.module.parameters(), None) is not None or _plain(s.module)
+
+    @staticmethod
+    def _skip(s: Seen) -> Callable:
+        """Something of the right kind at no cost: nobody reads it, the stored output takes its place further on."""
+        leaves, form = tree_flatten(s.output)
+
+        def stub(*args, **kwargs):
+            first = next((a for a in (*args, *kwargs.values()) if isinstance(a, torch.Tensor)), None)
+            if s.same_shape and first is not None:
+                return first
+            rows = len(first) if first is not None else len(leaves[0])
+            empty = [t if t is None else t.new_empty((rows, *t.shape[1:])) for t in leaves]
+            return tree_unflatten(empty, form)
+
+        return stub
+
+    def run(self, forward: Callable[[], object]) -> dict[str, object]:
+        """Run the prefix only: the outputs at the cuts."""
+        given: dict[str, object] = {}
+        names = {s.name for s in self.cuts}
+
+        def after(name, module, args, output):
+            if name in names:
+                given[name] = output
+                if len(given) == len(names):
+                    raise _Reached
+
+        with _hooks(self.model, lambda *a: None, after), torch.no_grad():
+            try:
+                forward()
+            except _Reached:
+                pass
+        return given
+
+    @contextmanager
+    def replaying(self, given: dict[str, object]) -> Iterator[None]:
+        """Inside, the model takes the outputs at the cuts from ``given``; outside it is as it was."""
+        self._given = given
+        own = {module: module.__dict__.get("forward") for module in self.stubs}
+        for module, stub in self.stubs.items():
+            module.__dict__["forward"] = stub
+        try:
+            yield
+        finally:
+            for module, forward in own.items():
+                if forward is None:
+                    del module.__dict__["forward"]
+                else:
+                    module.__dict__["forward"] = forward
+
+
+def agree(a: object, b: object) -> bool:
+    """Equal up to the rounding of arithmetic in another order."""
+    left, right = tree_flatten(a)[0], tree_flatten(b)[0]
+    if len(left) != len(right):
+        return False
+    for x, y in zip(left, right, strict=True):
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            continue
+        if x.shape != y.shape:
+            return False
+        scale = x.abs().max().clamp(min=1e-3) if x.numel() else 1.0
+        if x.numel() and not bool((x - y).abs().max() <= _ABOUT_EQUAL.get(x.dtype, 2e-2) * scale):
+            return False
+    return True
+
+
+class Store:
+    """One output per sample, of equal or of different length, in memory or in a memory-mapped temporary file."""
+
+    def __init__(self):
+        self.place: dict[int, list[tuple[int, int, tuple]]] = {}  # row -> (offset, bytes, shape) of each leaf
+        self.chunks: list[torch.Tensor] = []
+        self.file = None
+        self.size = 0
+        self.dtypes: list[torch.dtype] = []
+        self.form = None
+        self.bytes: torch.Tensor | None = None
+        self.stacked: list[torch.Tensor] | None = None
+
+    def add(self, rows: list[int], given: object) -> None:
+        """Take the outputs of a batch that was not padded: equal shapes, one row per sample."""
+        leaves, self.form = tree_flatten(given)
+        self.dtypes = [None if t is None else t.dtype for t in leaves]
+        for row in rows:
+            self.place[row] = []
+        for leaf in leaves:
+            flat = None if leaf is None else leaf.detach().cpu().contiguous().view(len(rows), -1).view(torch.uint8)
+            for i, row in enumerate(rows):
+                self.place[row].append(
+                    (self.size + i * flat.shape[1], flat.shape[1], leaf.shape[1:]) if leaf is not None else None
+                )
+            if flat is not None:
+                self._append(flat.reshape(-1))
+
+    def _append(self, flat: torch.Tensor) -> None:
+        self.chunks.append(flat)
+        self.size += flat.numel()
+        if self.file is None and self.size > IN_MEMORY:
+            self.file = tempfile.TemporaryFile(prefix="sftlab-features-")
+        if self.file is not None:
+            for chunk in self.chunks:
+                self.file.write(chunk.numpy().data)
+            self.chunks = []
+
+    def close(self) -> "Store":
+        """Make what was added readable."""
+        if self.file is not None:
+            self.file.flush()
+            self.bytes = torch.from_numpy(np.memmap(self.file, np.uint8, "c"))
+        else:
+            self.bytes = torch.cat(self.chunks) if self.chunks else torch.empty(0, dtype=torch.uint8)
+        self.chunks = []
+        first = next(iter(self.place.values()), [])
+        if len(first) == 1 and self.file is None and all(p[0][2] == first[0][2] for p in self.place.values()):
+            # One shape for all (images, pooled texts): a single gather per batch.
+            self.order = {row: place[0][0] // place[0][1] for row, place in self.place.items()}
+            self.stacked = [self.bytes.view(self.dtypes[0]).view(len(self.place), *first[0][2])]
+        return self
+
+    def take(self, rows: list[int], device: torch.device) -> object:
+        """The outputs of some samples as one batch, padded with zeros to the longest."""
+        if self.stacked is not None:
+            picked = self.stacked[0][torch.tensor([self.order[row] for row in rows])]
+            return tree_unflatten([picked.to(device)], self.form)
+        leaves = []
+        for at, dtype in enumerate(self.dtypes):
+            if dtype is None:
+                leaves.append(None)
+                continue
+            parts = [self._read(self.place[row][at], dtype) for row in rows]
+            equal = all(p.shape == parts[0].shape for p in parts)
+            leaves.append((torch.stack(parts) if equal else pad_sequence(parts, batch_first=True)).to(device))
+        return tree_unflatten(leaves, self.form)
+
+    def _read(self, place: tuple, dtype: torch.dtype) -> torch.Tensor:
+        offset, size, shape = place
+        return self.bytes[offset : offset + size].view(dtype).view(shape)
