@@ -167,6 +167,11 @@ def test_whole_runs(monkeypatch):
     rows = {row[0]: row for row in whole.table(work, found).rows}
     assert rows["sftlab"][2] == "1.00" and rows["sftlab"][3:6] == ["2.00", "1.00", "1"]
     assert 0 <= float(rows["by hand"][-1]) <= 1
+    found["by hand"].metric, found["sftlab"].metric, found["sftlab"].count = [0.8], [0.9], 256
+    found["by hand"].count = 256
+    assert [row[-1] for row in whole.table(work, found).rows][:2] == ["0.800: not equal", "0.900"]
+    found["by hand"].metric = [0.86]
+    assert [row[-1] for row in whole.table(work, found).rows][:2] == ["0.860", "0.900"]
 
 
 # Lines

@@ -19,7 +19,13 @@ class Whole:
     with_start: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     metric: list[float] = field(default_factory=list)
+    count: int = 0  # samples of the validation split
     error: str = ""
+
+    def equal(self, other: "Whole") -> bool:
+        """True if the two metrics agree within two standard errors of their difference."""
+        a, b = mean(self.metric), mean(other.metric)
+        return abs(a - b) <= 2 * ((a * (1 - a) + b * (1 - b)) / self.count) ** 0.5
 
 
 def race(work: Work, rounds: int, quick: bool, contestants: list[Contestant] | None = None) -> dict[str, Whole]:
@@ -36,7 +42,9 @@ def race(work: Work, rounds: int, quick: bool, contestants: list[Contestant] | N
             clock, _, whole.error = timed(one, work, own, task)
             if not whole.error:
                 whole.seconds.append(clock.total)
-                whole.metric.append(evaluate(own, task, "val")["accuracy"])
+                result = evaluate(own, task, "val")
+                whole.metric.append(result["accuracy"])
+                whole.count = result["count"]
                 started = fresh(one, work, quick)
                 whole.with_start.append(started["total"])
                 whole.memory.append(started["memory"] / 2**20)
@@ -66,6 +74,8 @@ def table(work: Work, found: dict[str, Whole]) -> Table:
             times.append(median(a / b for a, b in zip(whole.with_start, ours.with_start, strict=True)))
             warm, cold = f"{median(whole.seconds):.2f}", f"{median(whole.with_start):.2f}"
             row = [one.name, warm, f"{times[0]:.2f}", cold, f"{times[1]:.2f}", f"{median(whole.memory):.0f}"]
-            rows.append([*row, one.lines(work), f"{mean(whole.metric):.3f}"])
+            rows.append(
+                [*row, one.lines(work), f"{mean(whole.metric):.3f}{'' if whole.equal(ours) else ': not equal'}"]
+            )
     columns = ["library", "seconds", "times sftlab", "with start-up", "times sftlab, with start-up"]
     return Table([*columns, "peak memory (MiB)", "lines", "accuracy"], rows, caption=work.name)
