@@ -1,4 +1,4 @@
-"""Measurements that anyone can repeat: ``sftlab bench loop`` and ``sftlab bench headlines``."""
+"""Measurements that anyone can repeat: ``sftlab bench loop``, ``headlines``, ``peers``, ``best`` and ``exact``."""
 
 import json
 import platform
@@ -56,3 +56,63 @@ def headlines(seeds: int = 5) -> Measured:
     from .quality import measure
 
     return measure(seeds)
+
+
+def peers(rounds: int = 5, quick: bool = False):
+    """The same training by hand, in sftlab and in four libraries, see :mod:`sftlab.bench.contest`."""
+    from dataclasses import asdict
+
+    from . import contest, report
+    from .workloads import workloads
+
+    _begin()
+    tables, figures = [], {}
+    for work in workloads(quick):
+        found = contest.compare(work, rounds, repeats=1 if quick else min(rounds, 3), quick=quick)
+        figures[work.name] = {name: asdict(result) for name, result in found.items()}
+        tables.append(_seen(contest.table(work, found)))
+    tables[-1].note = f"Medians of {rounds} interleaved rounds after one that warms up."
+    return report.Part("peers", tables, figures)
+
+
+def best(rounds: int = 3, quick: bool = False):
+    """Whole runs with a frozen trunk, each library at its best, see :mod:`sftlab.bench.whole`."""
+    from dataclasses import asdict
+
+    from . import report, whole
+    from .workloads import whole_runs
+
+    _begin()
+    tables, figures = [], {}
+    for work, small in zip(whole_runs(quick), whole_runs(quick=True), strict=True):
+        whole.warm_up(small)
+        found = whole.race(work, rounds, quick)
+        figures[work.name] = {name: asdict(result) for name, result in found.items()}
+        tables.append(_seen(whole.table(work, found)))
+    tables[-1].note = f"Medians of {rounds} interleaved rounds; the accuracy is their mean."
+    return report.Part("best", tables, figures)
+
+
+def exact(rounds: int = 1, quick: bool = False):
+    """The failures of trainers put to every library, see :mod:`sftlab.bench.exactness`; nothing is timed."""
+    from . import report
+    from .exactness import measure
+
+    _begin()
+    found = measure()
+    return report.Part("exact", [found], {})
+
+
+def _begin() -> None:
+    """Seed 0; float32 on a CPU, where libraries are compared and not precisions."""
+    import torch
+
+    from .. import env
+
+    env.start(seed=0, precision=None if torch.cuda.is_available() else "float32")
+
+
+def _seen(table: Table) -> Table:
+    """Show a table as soon as it is there: the whole takes its time."""
+    print(table, flush=True)
+    return table
