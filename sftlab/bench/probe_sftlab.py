@@ -5,10 +5,10 @@ import tempfile
 import torch
 
 from ..errors import NonFiniteLoss, UnknownName
-from ..train.classify import Classify
+from ..tasks.classify import Classify
+from ..tasks.inputs import TensorInput
 from ..train.evaluate import evaluate
 from ..train.fit import fit, resume
-from ..train.inputs import TensorInput
 from ..train.plan import Plan, Stage, full, head_only
 from . import probes
 from .probes import SCORES, Dense, Killed, Normed, Norms, said, seeded, state

@@ -13,9 +13,9 @@ from torch import nn
 
 from ..data.collate import length_mask, pad
 from ..model.loading import load
-from ..train.catalog import task as task_by_name
-from ..train.classify import Classify
-from ..train.inputs import TensorInput
+from ..tasks.catalog import task as task_by_name
+from ..tasks.classify import Classify
+from ..tasks.inputs import TensorInput
 from ..train.plan import Plan, full, head_only, last_k
 from ..train.task import IGNORE, LossSum, Task, cross_entropy_sum
 
