@@ -18,7 +18,7 @@ from importlib import import_module
 
 from . import errors  # noqa: F401  (light: `except sl.errors.BadData` works at once)
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # public name -> module that owns it
 _OWNERS = {

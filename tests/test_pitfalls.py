@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import nets
 import pytest
@@ -523,3 +524,10 @@ def test_p20_best_is_what_the_direction_says(direction, best):
     for vague in ("wer", ("wer",), ("wer", "less")):
         with pytest.raises(sl.errors.UnknownName, match="a metric and a direction"):
             fit(model, nets.task_of("conv", cls=Wer), sl.full(epochs=1), monitor=vague)
+
+
+def test_every_failure_has_a_test_named_after_it():
+    """P1 to P38 of the course: each has at least one test here or in a neighbouring file."""
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    numbers = {int(n) for name in re.findall(r"def test_((?:p\d\d_)+)", source) for n in re.findall(r"p(\d\d)_", name)}
+    assert numbers == set(range(1, 39))

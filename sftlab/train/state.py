@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .. import __version__
 from ..assets import sha256
 from ..errors import AssetError, SftlabError
 from .features import data_fingerprint
@@ -173,7 +174,8 @@ def _flush_folder(folder: Path) -> None:
 
 def versions() -> dict[str, str]:
     """What a bit-exact continuation depends on besides the settings."""
-    return {"python": platform.python_version(), **{p: version(p) for p in ("sftlab", "torch", "transformers")}}
+    libraries = {name: version(name) for name in ("torch", "transformers")}
+    return {"python": platform.python_version(), "sftlab": __version__, **libraries}
 
 
 def describe(model: nn.Module, task, items: dict, settings: dict, trained: set[str]) -> dict:
