@@ -1,6 +1,7 @@
 """The frozen prefix: stored outputs give what the live model gives, wherever plan, dropout and augmentation allow."""
 
 import nets
+import numpy as np
 import pytest
 import torch
 from nets import copies, distance, fit, make, same
@@ -339,3 +340,30 @@ def test_bfloat16_is_stored_as_it_is():
         assert cache == ("ran once" in " ".join(run.notes))
         losses.append([s["loss"] for s in run.steps])
     assert losses[0] == pytest.approx(losses[1], abs=3e-2)
+
+
+class Address:
+    """Its repr holds an address, as that of most objects does."""
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "equal"),
+    [
+        ([1, 2], [1, 3], False),
+        ([[1], [2, 3]], [[1, 2], [3]], False),
+        (torch.arange(5000), torch.arange(5000).flip(0), False),
+        ([torch.zeros(5000)], [torch.zeros(5000).index_fill(0, torch.tensor([2500]), 1)], False),
+        (np.arange(5000), np.where(np.arange(5000) == 2500, 0, np.arange(5000)), False),
+        (np.zeros((2, 3)), np.zeros((3, 2)), False),
+        (1.0, 1, False),
+        ("a", "b", False),
+        (None, "None", False),
+        (Address(), Address(), True),
+        ([0.1, "x", None], [0.1, "x", None], True),
+    ],
+)  # fmt: skip
+def test_the_fingerprint_sees_every_value_and_no_address(a, b, equal):
+    """Long arrays, nested lists and types count; an object that differs in its address alone does not."""
+    one, two = (features.data_fingerprint({"train": [{"index": 0, "x": value}]}) for value in (a, b))
+    assert (one == two) == equal
+    assert one != features.data_fingerprint({"val": [{"index": 0, "x": a}]})

@@ -17,7 +17,6 @@ class Applied:
     model: nn.Module
     groups: list[Group]
     modes: list[tuple[nn.Module, bool]] = field(repr=False)
-    head_only: bool
     pull: list[tuple[float, nn.Parameter, torch.Tensor | None]] = field(default_factory=list, repr=False)  # of L2-SP
 
     @property

@@ -218,15 +218,22 @@ def data_fingerprint(items: dict[str, list[dict]], digest=None) -> str:
     digest = digest or hashlib.sha256()
 
     def take(value):
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             for key in sorted(value, key=str):
                 digest.update(str(key).encode())
                 take(value[key])
+        elif isinstance(value, list | tuple) and not all(type(v) is int for v in value):
+            digest.update(f"{len(value)}".encode())
+            for part in value:
+                take(part)
+        elif isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif hasattr(value, "tobytes"):  # arrays and pictures: their repr is cut short, or an address
+            digest.update(f"{getattr(value, 'dtype', '')}{getattr(value, 'shape', '')}".encode() + value.tobytes())
         else:
-            digest.update(repr(value).encode())
+            plain = isinstance(value, str | int | float | list | tuple | None)
+            digest.update((repr(value) if plain else type(value).__name__).encode())
 
     for split, rows in items.items():
         digest.update(split.encode())

@@ -138,7 +138,7 @@ class Plan:
             if not parameter.requires_grad:
                 parameter.grad = None
         pull = [(strength, p, anchor) for strength, p, anchor in pull if id(p) in trained]
-        applied = Applied(model, groups, _modes(model), head_only=now.train == "head", pull=pull)
+        applied = Applied(model, groups, _modes(model), pull)
         applied.enforce()
         return applied
 

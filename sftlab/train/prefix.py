@@ -225,7 +225,7 @@ class Store:
                 self.file.write(chunk.numpy().data)
             self.chunks = []
 
-    def close(self) -> "Store":
+    def close(self) -> None:
         """Make what was added readable."""
         if self.file is not None:
             self.file.flush()
@@ -238,7 +238,6 @@ class Store:
             # One tensor of one shape for all (images, pooled texts): a single gather per batch.
             self.order = {row: offset // size for (row, _), (offset, size, _) in self.place.items()}
             self.stacked = self.bytes.view(self.dtypes[0]).view(len(self.place), *shapes.pop())
-        return self
 
     def take(self, rows: list[int], device: torch.device) -> object:
         """The outputs of some samples as one batch, padded with zeros to the longest."""
