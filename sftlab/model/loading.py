@@ -11,12 +11,8 @@ from .. import assets, env
 from ..errors import AssetError, MissingWeights, unknown
 from .heads import TextClassifier, TokenTagger, init_head
 
-HEADS = {
-    "text classification": TextClassifier,
-    "text multi-label": TextClassifier,
-    "text regression": TextClassifier,
-    "token tagging": TokenTagger,
-}
+TEXTS = ("text classification", "text multi-label", "text regression")
+HEADS = {**dict.fromkeys(TEXTS, TextClassifier), "token tagging": TokenTagger}
 
 
 def load(
