@@ -25,11 +25,13 @@ def main() -> None:
     """Run the steps."""
     fast = "--fast" in sys.argv[1:]
     pytest = ["-m", "pytest", "-q"]
+    two = ["-n", "2", "--dist", "loadgroup"]  # tests that share something slow to make are one group
     steps = {
         "style": ["-m", "ruff", "check", "."],
         "format": ["-m", "ruff", "format", "--check", "sftlab", "tests", "data", "book"],
         "book": ["book/build.py"],
-        "unit, property and browser tests": [*pytest, "tests"],
+        "unit, property and browser tests": [*pytest, "tests", "-m", "not slow", *two],
+        "slow tests": [*pytest, "tests", "-m", "slow"],  # fine-tuning of the real checkpoint: alone, with all threads
         "notebooks": [
             *pytest, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=180",
             "--nbval-sanitize-with", "tests/sanitize.cfg", "notebooks",
@@ -37,7 +39,7 @@ def main() -> None:
     }  # fmt: skip
     if fast:
         steps = {name: step for name, step in steps.items() if name in ("style", "format")}
-        steps["unit and property tests"] = [*pytest, "tests", "-m", "not slow", "-n", "2"]
+        steps["unit and property tests"] = [*pytest, "tests", "-m", "not slow", *two]
     for name, step in steps.items():
         print(f"\n== {name}: python {' '.join(step)}", flush=True)
         began = time.perf_counter()

@@ -29,6 +29,7 @@ if os.environ.get("SFTLAB_REQUIRE_BROWSER") and not (PAGES and CHROMIUM):
     raise RuntimeError("SFTLAB_REQUIRE_BROWSER is set, but the built book or a Chromium is missing")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
+    pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(not PAGES, reason="the book is not built: python book/build.py"),
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium found: install one or set CHROMIUM"),
 ]
