@@ -108,7 +108,7 @@ def workloads(quick: bool = False) -> list[Work]:
 
 def whole_runs(quick: bool = False) -> list[Work]:
     """The two trainings with a frozen trunk that each library runs at its best, with a validation split."""
-    n, val, side, batch = (12, 8, 32, 4) if quick else (512, 256, 64, 32)
+    n, val, side, batch = (12, 8, 32, 4) if quick else (384, 256, 96, 32)
     head = head_only(epochs=2 if quick else 10, lr=3e-3)
     last2 = last_k(2, epochs=1 if quick else 5)
     return [

@@ -31,13 +31,12 @@ def to_device(batch: dict, device: torch.device) -> dict:
     """Move the tensors of a batch; everything else (sample indices, names) is passed on untouched (P35)."""
     if device.type == "cpu":
         return batch
-    return {
-        key: to_device(value, device)
-        if isinstance(value, dict)
-        else value.pin_memory().to(device, non_blocking=True)
-        if isinstance(value, torch.Tensor) and device.type == "cuda"
-        else value.to(device)
-        if isinstance(value, torch.Tensor)
-        else value
-        for key, value in batch.items()
-    }
+
+    def move(value):
+        if isinstance(value, dict):
+            return {key: move(part) for key, part in value.items()}
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
+
+    return move(batch)

@@ -7,6 +7,8 @@ import torch
 
 from ..data.collate import pad
 from ..errors import unknown
+from ..table import Table
+from ..train.evaluate import predict
 from ..train.task import IGNORE, Task
 from .inputs import TensorInput, TextInput, WordsInput
 
@@ -23,6 +25,24 @@ class Prediction:
         if isinstance(self.label, list):
             return " ".join(self.label)
         return f"{self.label} ({self.probability:.2f})"
+
+
+def worst_mistakes(task: Task, model, split: str, count: int) -> Table:
+    """The labels that are wrong and most sure of it, for :meth:`sftlab.Run.errors`."""
+    column, label = task.inputs.column, task.label_column
+    rows = []
+    for i, (example, p) in enumerate(zip(task.examples(split), predict(model, task, split), strict=True)):
+        if isinstance(p.label, list):
+            each = zip(example[label], p.label, p.probability, example[column], strict=False)
+        else:
+            each = [(example[label], p.label, p.probability, example[column])]
+        for given, found, sure, what in each:
+            true = task.label_id(given)
+            if true is not None and found != task.label_names[true]:
+                rows.append((sure, [i, task.label_names[true], found, f"{sure:.2f}", what]))
+    rows.sort(key=lambda row: -row[0])
+    note = f"{len(rows)} of {len(task.examples(split))} wrong in {split!r}"
+    return Table(["index", "true", "predicted", "sure", column], [row for _, row in rows[:count]], note=note)
 
 
 class Classify(Task):
@@ -66,6 +86,8 @@ class Classify(Task):
 
     def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
         return torch.tensor([item["labels"] for item in items])
+
+    errors = worst_mistakes
 
     def read(self, item: dict, logits: torch.Tensor) -> Prediction:
         return _most_probable(self.label_names, logits)
@@ -118,6 +140,8 @@ class TagTokens(Task):
 
     def collate_labels(self, items: Sequence[dict]) -> torch.Tensor:
         return pad([item["labels"] for item in items], IGNORE)
+
+    errors = worst_mistakes
 
     def read(self, item: dict, logits: torch.Tensor) -> Prediction:
         words = item["words"]

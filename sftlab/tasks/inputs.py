@@ -46,6 +46,17 @@ class TextInput:
             "attention_mask": length_mask([len(item["input_ids"]) for item in items]),
         }
 
+    def note(self, items: Sequence[dict]) -> str:
+        """A line on texts that were cut to the model's limit, or ""."""
+        cut = [item for item in items if "cut_from" in item]
+        if not cut:
+            return ""
+        longest = max(cut, key=lambda item: item["cut_from"])
+        return (
+            f"{len(cut)} of {len(items)} texts are longer than {len(longest['input_ids'])} tokens and were cut "
+            f"(the longest: index {longest['index']}, {longest['cut_from']:,} tokens)."
+        )
+
     def call(self, model, inputs: dict):
         """Call the model with a collated batch."""
         return model(**inputs)

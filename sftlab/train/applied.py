@@ -37,7 +37,8 @@ class Applied:
     def enforce(self) -> None:
         """Set every module's mode as the plan wants it, whatever ``train()`` or ``eval()`` did before."""
         for module, training in self.modes:
-            module.training = training
+            if module.training != training:  # reading costs a tenth of writing
+                module.training = training
 
     def optimizer(self) -> torch.optim.AdamW:
         """A fused AdamW over the groups; frozen parameters are not in it."""

@@ -9,10 +9,12 @@ import torch
 from .. import env
 from ..data.batching import mix
 from ..data.collate import to_device
+from ..errors import SftlabError
 from .prefix import Prefix, Store, agree, candidates, watch
 from .task import Task
 
 KEEP = 2  # stores that stay after their run: the next seed or plan with the same frozen prefix takes them over
+MISFIT = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, SftlabError)  # of a cut that does not do
 _kept: dict[str, dict] = {}
 
 
@@ -101,14 +103,16 @@ def source_of(model, raw: torch.nn.Module, task: Task, items: dict, applied, epo
     run.note(
         f"The frozen layers up to {names} ran once for each of {count:,} samples ({size / 2**20:,.1f} MiB stored)."
     )
-    return Source(raw, task, items, Replay(raw, prefix, stores, device))
+    replay = Replay(raw, prefix, stores, device)
+    return _without_inputs(Source(raw, task, items, replay), applied, device)
 
 
 def _find(live: Source, applied, device: torch.device) -> Prefix | None:
     """A cut whose replay was seen to equal the live model on the shortest, a middle and the longest sample."""
     lengths = live.lengths or [0] * len(live.items["train"])
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    probes = [[order[0]], [order[len(order) // 2]], [order[-1]]]
+    of_length = {lengths[row]: row for row in (order[0], order[len(order) // 2], order[-1])}  # one for each length
+    probes = [[row] for row in of_length.values()]
     autocast = env.current().autocast
 
     def forward(rows):
@@ -140,9 +144,23 @@ def _same(live: Source, prefix: Prefix, applied, rows: list[int], forward) -> bo
     try:
         with prefix.replaying(given[0]):
             found = _watched(live, applied, lambda: forward(rows))
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+    except MISFIT:
         return False  # this cut does not carry all that the rest of the model reads; the live model is always right
     return agree(expected, found)
+
+
+def _without_inputs(source: Source, applied, device: torch.device) -> Source:
+    """The same samples without their pictures, if nothing reads them any more: stacking them would cost every step."""
+    if not getattr(source.task.inputs, "one_shape", False):
+        return source
+    items = {s: [{**item, "input": item["input"][..., :0]} for item in rows] for s, rows in source.items.items()}
+    light = Source(source.owner, source.task, items, source.model)
+    source.owner.eval()
+    try:
+        loss = [lambda s=s: s.task.loss(s.model, next(s.batches([[0]], device))) for s in (source, light)]
+        return light if agree(_watched(source, applied, loss[0]), _watched(light, applied, loss[1])) else source
+    except MISFIT:
+        return source
 
 
 def _watched(live: Source, applied, forward) -> list:
@@ -168,7 +186,7 @@ def _detached(value: object) -> object:
     return value.detach().clone() if isinstance(value, torch.Tensor) else None
 
 
-def _stores(live: Source, prefix: Prefix, applied, device: torch.device, batch: int = 64) -> dict:
+def _stores(live: Source, prefix: Prefix, applied, device: torch.device, batch: int = 32) -> dict:
     key = _fingerprint(live, prefix)
     if key in _kept:
         return _kept[key]
@@ -181,6 +199,9 @@ def _stores(live: Source, prefix: Prefix, applied, device: torch.device, batch: 
         for rows in _equal_shapes(live, items, batch):
             with env.current().autocast():
                 group = next(live.batches([rows], device, split))
+                for column, value in group["inputs"].items():
+                    if isinstance(value, torch.Tensor) and value.dim() == 4:  # convolutions are faster in this layout
+                        group["inputs"][column] = value.contiguous(memory_format=torch.channels_last)
                 given = prefix.run(lambda group=group: live.task.loss(live.owner, group))
             for name, store in stores[split].items():
                 store.add(rows, given[name])
@@ -195,6 +216,9 @@ def _stores(live: Source, prefix: Prefix, applied, device: torch.device, batch: 
 def _equal_shapes(live: Source, items: list[dict], batch: int) -> Iterator[list[int]]:
     """Batches without padding, so that what is stored of a sample does not depend on its company."""
     groups: dict[tuple, list[int]] = {}
+    if getattr(live.task.inputs, "one_shape", False):
+        groups[()] = list(range(len(items)))
+        items = []
     for row, item in enumerate(items):
         inputs = live.task.collate([item], live.owner)["inputs"]
         groups.setdefault(tuple(v.shape for v in inputs.values()), []).append(row)

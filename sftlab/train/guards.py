@@ -87,17 +87,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def cut_line(items: list[dict]) -> str:
-    cut = [item for item in items if "cut_from" in item]
-    if not cut:
-        return ""
-    longest = max(cut, key=lambda item: item["cut_from"])
-    return (
-        f"{len(cut)} of {len(items)} texts are longer than {len(longest['input_ids'])} tokens and were cut "
-        f"(the longest: index {longest['index']}, {longest['cut_from']:,} tokens)."
-    )
-
-
 def left_out_line(items: list[dict], count: int) -> str:
     left_out = sorted(set(range(count)) - {i for item in items for i in item.get("indices", [item["index"]])})
     if not left_out:

@@ -17,7 +17,6 @@ from .evaluate import evaluate_source
 from .features import Source, source_of
 from .guards import (
     check_finite,
-    cut_line,
     interruptible,
     left_out_line,
     own_randomness,
@@ -97,7 +96,7 @@ class Training:
         self.trained = self._trained()
         self.stopper = Stopper(settings.monitor, settings.patience, task, self.trained)
         self.run = Run(model, task, settings.plan, batch=settings.batch, seed=settings.seed, out=out)
-        self.run.note(cut_line(self.items["train"]))
+        self.run.note(getattr(task.inputs, "note", lambda items: "")(self.items["train"]))
         self.run.note(left_out_line(self.items["train"], len(examples["train"])))
         self.averager = Averager(settings.average, self.model, sorted(self.trained)) if settings.average else None
         self.micro_batch = settings.micro_batch or settings.batch

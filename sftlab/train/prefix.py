@@ -72,9 +72,10 @@ def watch(model: nn.Module, forward: Callable[[], object]) -> list[Seen]:
 
 
 def _looks_up(module: nn.Module) -> bool:
-    """Embeddings and norms only: cheap, and what is computed from their shape (masks) must be right."""
+    """Embeddings, perhaps with a norm: cheap, and what is computed from their shape (masks) must be right."""
     parts = [m for m in module.modules() if next(m.parameters(recurse=False), None) is not None]
-    return bool(parts) and all(isinstance(m, nn.Embedding) or "Norm" in type(m).__name__ for m in parts)
+    found = [isinstance(m, nn.Embedding) for m in parts]
+    return any(found) and all(e or "Norm" in type(m).__name__ for e, m in zip(found, parts, strict=True))
 
 
 def _plain(module: nn.Module) -> bool:

@@ -124,27 +124,11 @@ class Run:
 
         Raises:
             UnknownName: no such split.
+            SftlabError: the task is not one of classes or tags.
 
         >>> run.errors("val", 3)     # doctest: +SKIP
         """
-        from .evaluate import predict
-
-        column, label = self.task.inputs.column, self.task.label_column
-        rows = []
-        for i, (example, p) in enumerate(
-            zip(self.task.examples(split), predict(self.model, self.task, split), strict=True)
-        ):
-            if isinstance(p.label, list):
-                each = zip(example[label], p.label, p.probability, example[column], strict=False)
-            else:
-                each = [(example[label], p.label, p.probability, example[column])]
-            for given, found, sure, what in each:
-                true = self.task.label_id(given)
-                if true is not None and found != self.task.label_names[true]:
-                    rows.append((sure, [i, self.task.label_names[true], found, f"{sure:.2f}", what]))
-        rows.sort(key=lambda row: -row[0])
-        note = f"{len(rows)} of {len(self.task.examples(split))} wrong in {split!r}"
-        return Table(["index", "true", "predicted", "sure", column], [row for _, row in rows[:count]], note=note)
+        return self.task.errors(self.model, split, count)
 
     def plot(self):
         """Training and held-out loss, and the held-out metrics, against the optimizer step; a matplotlib figure.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..errors import NoSupervision, bad_data, unknown
+from ..errors import NoSupervision, SftlabError, bad_data, unknown
+from ..table import Table
 
 IGNORE = -100  # a position without a label: torch's default for cross-entropy
 
@@ -188,6 +189,10 @@ class Task(ABC):
     def read(self, item: dict, answer):
         """What :func:`sftlab.predict` says of one example, from its row of the model's output."""
         raise NotImplementedError
+
+    def errors(self, model, split: str, count: int) -> Table:
+        """The worst mistakes of a split, for tasks that have labels."""
+        raise SftlabError(f"a {self.kind} task has no list of mistakes; look at sl.predict(model, task, {split!r}).")
 
     def of_loss(self, loss: float) -> dict[str, float]:
         """Metrics that are functions of the mean loss, such as a language model's perplexity."""
