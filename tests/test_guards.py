@@ -108,3 +108,20 @@ def test_augmentation_differs_between_epochs_and_not_in_evaluation():
     task.augment = augment
     fit(model, task, sl.full(epochs=3))
     assert len(drawn) == 3 * 24 and len(set(drawn)) == 3 * 24
+
+
+def test_p18_augmentation_knows_the_sample_and_the_epoch_only():
+    """What is drawn for a sample does not depend on the size of the batch, or on what else is in it."""
+    drawn = {}
+    for batch, micro_batch in ((8, None), (8, 3), (5, None)):
+        model, task = nets.make("conv")
+        found = drawn[batch, micro_batch] = set()
+
+        def augment(item, generator, found=found):
+            found.add((item["index"], float(torch.rand(1, generator=generator))))
+            return item
+
+        task.augment = augment
+        fit(model, task, sl.full(epochs=2), batch=batch, micro_batch=micro_batch)
+    first, *others = drawn.values()
+    assert len(first) == 2 * 24 and all(other == first for other in others)

@@ -118,7 +118,7 @@ def test_p07_frozen_stays_frozen_after_a_resume(tmp_path):
     assert all(still for stage, still in seen if stage == 0) and not any(still for stage, still in seen if stage == 2)
 
 
-@pytest.mark.parametrize("kill", range(2, 13, 2))
+@pytest.mark.parametrize("kill", range(2, 18, 2))
 def test_p19_the_counter_of_early_stopping_survives(kill, tmp_path):
     """Patience 3 ends the run after the same evaluation, however late it was killed and resumed."""
 
