@@ -223,9 +223,9 @@ def test_the_next_seed_takes_the_store_over(monkeypatch):
     assert train() == 35
     assert train(seed=1) == 0
     assert train(plan="last 1") == 35
-    for change in (other_trunk, other_embeddings, other_text):
-        assert train() in (0, 35)  # the plain one lies there now, as the last
-        assert train() == 0 and train(change=change) == 35
+    for change, plan in ((other_trunk, "head only"), (other_embeddings, "last 1"), (other_text, "head only")):
+        assert train(plan=plan) in (0, 35)  # the plain one lies there now, as the last
+        assert train(plan=plan) == 0 and train(change=change, plan=plan) == 35
 
 
 def test_memory_mapped_equals_in_memory(monkeypatch):
