@@ -182,6 +182,8 @@ def class_balance(program: Program):
         return None
     counts = Counter(labels)
     label, most = counts.most_common(1)[0]
+    while isinstance(label, tuple) and len(label) == 1:  # a loader's label comes in the form of its batch
+        label = label[0]
     seen = f"{len(counts)} classes in {len(labels)} rows; the largest ({label}) has {most / len(labels):.0%}"
     if len(counts) == 1:
         return warning(seen, "one class only: is the loader shuffled? is the label column the right one?")
