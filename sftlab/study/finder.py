@@ -3,11 +3,9 @@
 import copy
 import gc
 import math
-import random
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from .. import env
@@ -217,10 +215,5 @@ def _ready(twin, task: Task, plan: Plan, stage: int, device):
 def _no_trace(model):
     """A copy of the model on the device, and all random states as they were afterwards, whatever happens inside."""
     device = env.current().device
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    try:
-        with own_randomness(device):
-            yield copy.deepcopy(model).to(device), device
-    finally:
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
+    with own_randomness(device):
+        yield copy.deepcopy(model).to(device), device

@@ -86,14 +86,14 @@ def source_of(model, raw: torch.nn.Module, task: Task, items: dict, applied, epo
         cache: False: always through the whole model.
     """
     live = Source(raw, task, items, model)
-    if not cache or epochs < 2 or task.augment is not None or not getattr(task, "cacheable", True):
+    if not cache or epochs < 2 or task.augment is not None or not task.cacheable:
         return live
     device = next(raw.parameters()).device
     prefix = _find(live, applied, device)
     if prefix is None:
         return live
     try:
-        stores = _stores(live, prefix, applied, device)
+        stores = _stores(live, prefix, device)
     except OSError as error:
         run.note(f"The outputs of the frozen layers do not fit on the disk ({error}); they are computed every time.")
         return live
@@ -186,7 +186,7 @@ def _detached(value: object) -> object:
     return value.detach().clone() if isinstance(value, torch.Tensor) else None
 
 
-def _stores(live: Source, prefix: Prefix, applied, device: torch.device, batch: int = 32) -> dict:
+def _stores(live: Source, prefix: Prefix, device: torch.device, batch: int = 32) -> dict:
     key = _fingerprint(live, prefix)
     if key in _kept:
         return _kept[key]
@@ -233,8 +233,13 @@ def _fingerprint(live: Source, prefix: Prefix) -> str:
     for module in prefix.before:
         for name, value in module.state_dict().items():
             digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            digest.update(bytes_of(value))
     return data_fingerprint(live.items, digest)
+
+
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """The values of a tensor of any dtype and layout, for a digest."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def data_fingerprint(items: dict[str, list[dict]], digest=None) -> str:
@@ -252,7 +257,7 @@ def data_fingerprint(items: dict[str, list[dict]], digest=None) -> str:
                 take(part)
         elif isinstance(value, torch.Tensor):
             digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            digest.update(bytes_of(value))
         elif hasattr(value, "tobytes"):  # arrays and pictures: their repr is cut short, or an address
             digest.update(f"{getattr(value, 'dtype', '')}{getattr(value, 'shape', '')}".encode() + value.tobytes())
         else:

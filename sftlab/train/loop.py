@@ -184,9 +184,8 @@ class Training:
         steps = sum(stage.epochs for stage in plan.stages) * step_count
         view = Live(run, steps, show)
         self.began = time.perf_counter()
-        applied = plan.apply(
-            self.model, min(self.at[0], len(plan.stages) - 1), self.anchors
-        )  # of a finished run: the last
+        first = min(self.at[0], len(plan.stages) - 1)  # of a finished run: the last
+        applied = plan.apply(self.model, first, self.anchors)
         with own_randomness(device), env.PeakMemory(device) as memory, interruptible() as interrupted, view:
             for number, stage in enumerate(plan.stages):
                 if run.stopped or number < self.at[0]:

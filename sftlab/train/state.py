@@ -14,7 +14,7 @@ from torch import nn
 from .. import __version__
 from ..assets import sha256
 from ..errors import AssetError, SftlabError
-from .features import data_fingerprint
+from .features import bytes_of, data_fingerprint
 
 DESCRIPTION = "run.json"
 _PREFIX = "checkpoint-"
@@ -184,7 +184,7 @@ def describe(model: nn.Module, task, items: dict, settings: dict, trained: set[s
     for name, value in model.named_parameters():
         if name not in trained:
             digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            digest.update(bytes_of(value))
     shapes = {name: f"{list(value.shape)} {value.dtype}" for name, value in model.state_dict().items()}
     return {
         "settings": json.loads(json.dumps(settings)),
