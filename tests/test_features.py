@@ -307,6 +307,18 @@ def test_branches_are_stored_or_live_but_never_wrong():
     assert distance(copies(runs[0].model), copies(runs[1].model)) < 1e-6
 
 
+def test_a_placeholder_that_is_read_is_seen():
+    """What stands for skipped layers is NaN, never memory that may hold the right values by chance."""
+    model, task = seeded(Branches), nets.task_of("conv")
+    plan_of("head only").apply(model)
+    batch = task.collate(task.encode(task.examples("train")[:4], model), model)
+    seen = prefix.watch(model, lambda: task.loss(model, batch))
+    cut = prefix.Prefix(model, [next(s for s in seen if s.name == "block2")], seen)
+    given = cut.run(lambda: task.loss(model, batch))
+    with cut.replaying(given), torch.no_grad():
+        assert not bool(torch.isfinite(task.loss(model, batch).total))
+
+
 def test_a_hook_on_a_frozen_layer_sees_real_passes():
     """Who watches a frozen layer must not be shown placeholders."""
     model, task = make("conv")

@@ -117,21 +117,29 @@ class Prefix:
 
     @staticmethod
     def _skippable(s: Seen) -> bool:
-        return next(s.module.parameters(), None) is not None or _plain(s.module)
+        tensors = [leaf for leaf in tree_flatten(s.output)[0] if leaf is not None]
+        can_be_nan = all(isinstance(t, torch.Tensor) and t.is_floating_point() for t in tensors)
+        return can_be_nan and (next(s.module.parameters(), None) is not None or _plain(s.module))
 
     @staticmethod
     def _skip(s: Seen) -> Callable:
-        """Something of the right kind at no cost: nobody reads it, the stored output takes its place further on."""
+        """NaN of the right shape in place of an output that nobody reads: the stored one comes further on.
+
+        NaN, because whoever reads it after all must be seen: empty memory can hold the very values that were just
+        freed, and the comparison with the live model would pass by chance. Expanded from one number, it costs nothing.
+        """
         leaves, form = tree_flatten(s.output)
         same_shape = s.input is not None and s.input.shape == getattr(s.output, "shape", None)
 
         def stub(*args, **kwargs):
             first = next((a for a in (*args, *kwargs.values()) if isinstance(a, torch.Tensor)), None)
-            if same_shape and first is not None:
-                return first
-            rows = len(first) if first is not None else len(leaves[0])
-            empty = [t if t is None else t.new_empty((rows, *t.shape[1:])) for t in leaves]
-            return tree_unflatten(empty, form)
+            rows = len(leaves[0]) if first is None else len(first)
+
+            def unread(t):
+                shape = first.shape if same_shape and first is not None else (rows, *t.shape[1:])
+                return t.new_full((), torch.nan).expand(shape)
+
+            return tree_unflatten([t if t is None else unread(t) for t in leaves], form)
 
         return stub
 
