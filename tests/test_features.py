@@ -161,11 +161,11 @@ def test_cached_equals_live(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), [("text", "head only"), ("text", "last 1"), ("ResNet-18", "head only")])
 def test_the_frozen_layers_run_once_per_sample(kind, name, monkeypatch):
-    """Counted inside the first frozen layer: each sample once, and a few probes; without the cache in every epoch."""
+    """Counted inside the first frozen block: each sample once, and a few probes; without the cache in every epoch."""
     seen = {}
     for cache in (True, False):
         model, task = MODELS[kind]()
-        first = model.conv1 if kind == "ResNet-18" else model.trunk.encoder.layer[0]
+        first = model.layer1[0] if kind == "ResNet-18" else model.trunk.encoder.layer[0]
         rows, real = [], type(first).forward
 
         def counted(self, x, *a, first=first, rows=rows, real=real, **k):
@@ -307,12 +307,38 @@ def test_branches_are_stored_or_live_but_never_wrong():
     assert distance(copies(runs[0].model), copies(runs[1].model)) < 1e-6
 
 
+def test_batch_norm_is_folded_only_where_that_changes_nothing(monkeypatch):
+    """A convolution whose output is read twice cannot take the norm in: seen, and the norms run as they are."""
+
+    class Twice(nets.ConvNet):
+        def __init__(self):
+            super().__init__()
+            self.block1 = nn.ModuleDict({"conv": nn.Conv2d(8, 8, 3, padding=1), "norm": nn.BatchNorm2d(8)})
+
+        def forward(self, x):
+            x = self.block1["conv"](self.stem(x).relu())
+            return self.head(self.block2(x + 3 * self.block1["norm"](x)).mean((2, 3)))
+
+    folds, real = [], features._folds
+    monkeypatch.setattr(features, "_folds", lambda *a: folds.append(real(*a)) or folds[-1])
+    for net, can in ((Images, True), (Twice, False)):
+        runs = []
+        for cache in (True, False):
+            model, task = doubled(seeded(net), nets.task_of("conv"))
+            for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+                norm.running_mean.fill_(0.3), norm.running_var.fill_(2.0)
+            runs.append(fit(model, task, plan_of("head only"), cache=cache))
+        assert folds.pop() == can and not folds and "ran once" in " ".join(runs[0].notes)
+        assert distance(copies(runs[0].model), copies(runs[1].model)) < 1e-6
+        assert all("forward" not in vars(module) for module in runs[0].model.modules())
+
+
 def test_a_placeholder_that_is_read_is_seen():
     """What stands for skipped layers is NaN, never memory that may hold the right values by chance."""
     model, task = seeded(Branches), nets.task_of("conv")
     plan_of("head only").apply(model)
     batch = task.collate(task.encode(task.examples("train")[:4], model), model)
-    seen = prefix.watch(model, lambda: task.loss(model, batch))
+    seen, _ = prefix.watch(model, lambda: task.loss(model, batch))
     cut = prefix.Prefix(model, [next(s for s in seen if s.name == "block2")], seen)
     given = cut.run(lambda: task.loss(model, batch))
     with cut.replaying(given), torch.no_grad():

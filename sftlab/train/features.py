@@ -119,14 +119,24 @@ def _find(live: Source, applied, device: torch.device) -> Prefix | None:
         with autocast():
             return live.task.loss(live.owner, next(live.batches([rows], device)))
 
-    seen = watch(live.owner, lambda: forward(probes[-1]))
+    seen, pairs = watch(live.owner, lambda: forward(probes[-1]))
     if any(m._forward_hooks or m._forward_pre_hooks for s in seen for m in s.module.modules()):
         return None  # somebody watches the frozen layers: they must really run
     for cuts in candidates(seen, 1):
-        prefix = Prefix(live.owner, cuts, seen)
+        prefix = Prefix(live.owner, cuts, seen, pairs)
         if all(_same(live, prefix, applied, rows, forward) for rows in probes):
+            if not _folds(live, prefix, lambda: forward(probes[-1])):
+                prefix.pairs = []
             return prefix
     return None
+
+
+def _folds(live: Source, prefix: Prefix, forward) -> bool:
+    """True if the stored outputs are the same with BatchNorm folded into the convolutions."""
+    live.owner.eval()
+    plain = prefix.run(forward)
+    with prefix.folded():
+        return agree(plain, prefix.run(forward))
 
 
 def _same(live: Source, prefix: Prefix, applied, rows: list[int], forward) -> bool:
@@ -186,30 +196,32 @@ def _detached(value: object) -> object:
     return value.detach().clone() if isinstance(value, torch.Tensor) else None
 
 
-def _stores(live: Source, prefix: Prefix, device: torch.device, batch: int = 32) -> dict:
+def _stores(live: Source, prefix: Prefix, device: torch.device, batch: int = 64) -> dict:
     key = _fingerprint(live, prefix)
     if key in _kept:
         return _kept[key]
-    stores = {}
     live.owner.eval()
-    for split, items in live.items.items():
-        if not items:
-            continue
-        stores[split] = {s.name: Store() for s in prefix.cuts}
-        for rows in _equal_shapes(live, items, batch):
-            with env.current().autocast():
-                group = next(live.batches([rows], device, split))
-                for column, value in group["inputs"].items():
-                    if isinstance(value, torch.Tensor) and value.dim() == 4:  # convolutions are faster in this layout
-                        group["inputs"][column] = value.contiguous(memory_format=torch.channels_last)
-                given = prefix.run(lambda group=group: live.task.loss(live.owner, group))
-            for name, store in stores[split].items():
-                store.add(rows, given[name])
-        for store in stores[split].values():
-            store.close()
+    with prefix.folded():
+        stores = {split: _run(live, prefix, split, device, batch) for split, items in live.items.items() if items}
     while len(_kept) >= KEEP:
         _kept.pop(next(iter(_kept)))
     _kept[key] = stores
+    return stores
+
+
+def _run(live: Source, prefix: Prefix, split: str, device: torch.device, batch: int) -> dict[str, Store]:
+    stores = {s.name: Store() for s in prefix.cuts}
+    for rows in _equal_shapes(live, live.items[split], batch):
+        with env.current().autocast():
+            group = next(live.batches([rows], device, split))
+            for column, value in group["inputs"].items():
+                if isinstance(value, torch.Tensor) and value.dim() == 4:  # convolutions are faster in this layout
+                    group["inputs"][column] = value.contiguous(memory_format=torch.channels_last)
+            given = prefix.run(lambda group=group: live.task.loss(live.owner, group))
+        for name, store in stores.items():
+            store.add(rows, given[name])
+    for store in stores.values():
+        store.close()
     return stores
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+_NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 IN_MEMORY = 2**30  # bytes; larger stores are memory-mapped
 _ABOUT_EQUAL = {torch.float32: 1e-5, torch.float64: 1e-9}  # of equal arithmetic in batches of another size
 
@@ -44,8 +46,12 @@ def _hooks(model: nn.Module, before: Callable, after: Callable) -> Iterator[None
             handle.remove()
 
 
-def watch(model: nn.Module, forward: Callable[[], object]) -> list[Seen]:
-    """The outermost modules without anything that trains that end before the first one that trains begins."""
+def watch(model: nn.Module, forward: Callable[[], object]) -> tuple[list[Seen], list[tuple[nn.Module, nn.Module]]]:
+    """What runs, and ends, before the first module that trains begins.
+
+    Returns:
+        The outermost modules in which nothing trains; and the pairs of a convolution and the BatchNorm it feeds.
+    """
     seen: dict[int, Seen] = {}
     trains = {id(m) for m in model.modules() if any(p.requires_grad for p in m.parameters(recurse=False))}
 
@@ -68,7 +74,11 @@ def watch(model: nn.Module, forward: Callable[[], object]) -> list[Seen]:
         except _Reached:
             pass
     inside = {id(child) for s in seen.values() for child in s.module.modules() if child is not s.module}
-    return [s for s in seen.values() if id(s.module) not in inside and s.calls == 1]
+    once = [s for s in seen.values() if s.calls == 1]
+    made = {id(s.output): s.module for s in once if isinstance(s.module, nn.Conv1d | nn.Conv2d)}
+    norms = [s for s in once if isinstance(s.module, _NORMS) and s.module.running_var is not None]
+    pairs = [(made[id(s.input)], s.module) for s in norms if id(s.input) in made]
+    return [s for s in once if id(s.module) not in inside], pairs
 
 
 def _looks_up(module: nn.Module) -> bool:
@@ -105,8 +115,8 @@ def candidates(seen: list[Seen], count: int) -> list[list[Seen]]:
 class Prefix:
     """The cut through a model, and a call that goes on from what is stored there."""
 
-    def __init__(self, model: nn.Module, cuts: list[Seen], seen: list[Seen]):
-        self.model, self.cuts = model, cuts
+    def __init__(self, model: nn.Module, cuts: list[Seen], seen: list[Seen], pairs: list = ()):
+        self.model, self.cuts, self.pairs = model, cuts, pairs
         chosen = {id(s.module) for s in cuts}
         last = next(i for i, s in enumerate(seen) if s is cuts[-1])
         self.before = [s.module for s in seen[: last + 1]]  # all that decides what is stored
@@ -165,17 +175,35 @@ class Prefix:
     def replaying(self, given: dict[str, object]) -> Iterator[None]:
         """Inside, the model takes the outputs at the cuts from ``given``; outside it is as it was."""
         self._given = given
-        own = {module: module.__dict__.get("forward") for module in self.stubs}
-        for module, stub in self.stubs.items():
-            module.__dict__["forward"] = stub
-        try:
+        with _instead(self.stubs):
             yield
-        finally:
-            for module, forward in own.items():
-                if forward is None:
-                    del module.__dict__["forward"]
-                else:
-                    module.__dict__["forward"] = forward
+
+    @contextmanager
+    def folded(self) -> Iterator[None]:
+        """Inside, each BatchNorm in eval mode is part of the convolution before it: one pass less over its output."""
+        calls = {}
+        for conv, norm in self.pairs:
+            both = fuse_conv_bn_eval(conv, norm)
+            calls[conv] = (both.to(memory_format=torch.channels_last) if both.weight.dim() == 4 else both).forward
+            calls[norm] = nn.Identity().forward
+        with _instead(calls):
+            yield
+
+
+@contextmanager
+def _instead(calls: dict[nn.Module, Callable]) -> Iterator[None]:
+    """Inside, the modules answer with other functions than their own ``forward``."""
+    own = {module: module.__dict__.get("forward") for module in calls}
+    for module, call in calls.items():
+        module.__dict__["forward"] = call
+    try:
+        yield
+    finally:
+        for module, forward in own.items():
+            if forward is None:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = forward
 
 
 def agree(a: object, b: object) -> bool:
