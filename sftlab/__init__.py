@@ -24,7 +24,7 @@ __version__ = "0.2.0"
 _OWNERS = {
     "start": "env",
     "find_asset": "assets",
-    "task": "tasks.catalog",
+    "task": "sets.catalog",
     "Classify": "tasks.classify",
     "TagTokens": "tasks.classify",
     "CausalLM": "tasks.language",
@@ -40,6 +40,7 @@ _OWNERS = {
     "Rank": "tasks.rank",
     "TextInput": "tasks.inputs",
     "TensorInput": "tasks.inputs",
+    "ImageInput": "tasks.inputs",
     "LossSum": "train.task",
     "Task": "train.task",
     "load": "model.loading",

@@ -3,11 +3,11 @@
 import time
 
 from . import env
-from .data.headlines import DESCRIPTIONS
 from .model.loading import load
+from .sets.catalog import task as task_by_name
+from .sets.headlines import DESCRIPTIONS
 from .study.baselines import majority, zero_shot
 from .table import Table
-from .tasks.catalog import task as task_by_name
 from .train.evaluate import evaluate, predict
 from .train.fit import fit
 from .train.plan import full, head_only

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from sftlab.data import headlines
-from sftlab.tasks.catalog import task
+from sftlab.sets import headlines
+from sftlab.sets.catalog import task
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"

@@ -17,8 +17,8 @@ from ..data.batching import epoch_order, mix
 from ..data.collate import to_device
 from ..errors import SftlabError
 from ..model.loading import load
+from ..sets.catalog import task as task_by_name
 from ..table import Table
-from ..tasks.catalog import task as task_by_name
 from ..tasks.classify import Classify
 from ..tasks.inputs import TensorInput
 from ..train.fit import fit

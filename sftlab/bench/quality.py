@@ -1,12 +1,12 @@
 """What fine-tuning gains on the bundled headlines: every baseline and plan over several seeds, in and out of domain."""
 
 from .. import env
-from ..data.headlines import DESCRIPTIONS
 from ..model.loading import load
+from ..sets.catalog import task as task_by_name
+from ..sets.headlines import DESCRIPTIONS
 from ..study.baselines import majority, zero_shot
 from ..study.compare import plus_minus
 from ..table import Table
-from ..tasks.catalog import task as task_by_name
 from ..train.evaluate import evaluate
 from ..train.fit import fit
 from ..train.plan import full, head_only

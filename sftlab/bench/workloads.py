@@ -13,7 +13,7 @@ from torch import nn
 
 from ..data.collate import length_mask, pad
 from ..model.loading import load
-from ..tasks.catalog import task as task_by_name
+from ..sets.catalog import task as task_by_name
 from ..tasks.classify import Classify
 from ..tasks.inputs import TensorInput
 from ..train.plan import Plan, full, head_only, last_k

@@ -1,4 +1,4 @@
-"""A pretrained trunk with a new head: the two models of the text chapters, short enough to read."""
+"""A pretrained trunk with a new head: the models of the text and image chapters, short enough to read."""
 
 import torch
 from torch import nn
@@ -68,6 +68,31 @@ class TokenTagger(TextClassifier):
     def features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """One vector per token, [batch, tokens, width]."""
         return self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+
+class ImageClassifier(nn.Module):
+    """Convolutional trunk, global average pooling, dropout, one linear layer.
+
+    Args:
+        trunk: a ResNet of transformers; its ``pooler_output`` is the average over all positions.
+        classes: number of outputs.
+        dropout: on the pooled vector, while the head is trained.
+
+    Shapes: ``input`` [batch, 3, height, width] -> logits [batch, classes].
+    """
+
+    def __init__(self, trunk: nn.Module, classes: int, dropout: float = 0.1):
+        super().__init__()
+        self.trunk = trunk
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(trunk.config.hidden_sizes[-1], classes)
+
+    def features(self, input: torch.Tensor) -> torch.Tensor:
+        """What the head sees: one vector per image, [batch, width]."""
+        return self.trunk(input).pooler_output.flatten(1)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(self.features(input)))
 
 
 def init_head(head: nn.Linear, seed: int) -> None:

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from .. import assets, env
-from ..errors import AssetError, MissingWeights, unknown
-from .heads import TextClassifier, TokenTagger, init_head
+from ..errors import AssetError, MissingWeights, UnknownName, unknown
+from .heads import ImageClassifier, TextClassifier, TokenTagger, init_head
 
 TEXTS = ("text classification", "text multi-label", "text regression")
-HEADS = {**dict.fromkeys(TEXTS, TextClassifier), "token tagging": TokenTagger}
+HEADS = {**dict.fromkeys(TEXTS, TextClassifier), "token tagging": TokenTagger, "image classification": ImageClassifier}
+WHOLE = {"sequence to sequence": "AutoModelForSeq2SeqLM", "causal language modelling": "AutoModelForCausalLM"}
+SCENES = ("detection", "segmentation")
 
 
 def load(
@@ -24,10 +26,10 @@ def load(
     pretrained: bool = True,
     dropout: float = 0.1,
 ) -> nn.Module:
-    """Load a pretrained encoder and put a new head for ``task`` on it.
+    """Load a pretrained model and put a new head for ``task`` on it; a language model keeps its own.
 
     Args:
-        name: a checkpoint of the course, such as ``"minilm"``.
+        name: a checkpoint of the course, such as ``"minilm"``, ``"glyphnet"``, ``"scenes"`` or ``"translator"``.
         task: gives the kind of head and the number of its outputs.
         seed: of the new head (and of the trunk if ``pretrained`` is False); default: the seed of ``sl.start``.
         folder: take the files from this folder; with a ``name`` of the course they must have its digests.
@@ -35,11 +37,12 @@ def load(
         dropout: on what the head sees.
 
     Returns:
-        nn.Module: in eval mode, on the CPU, float32. It carries ``tokenizer``, ``max_tokens``, ``name`` and
-        ``loading`` (which checkpoint keys were used, left over, or new).
+        nn.Module: in eval mode, on the CPU, float32. It carries ``name``, ``loading`` (which checkpoint keys were
+        used, left over, or new), and what its inputs need: ``tokenizer`` and ``max_tokens``, or ``image_size``,
+        ``mean`` and ``std``.
 
     Raises:
-        UnknownName: no such checkpoint, or a task without a head for it.
+        UnknownName: no such checkpoint, or none for this kind of task.
         AssetError: the files are missing or damaged.
         MissingWeights: the checkpoint lacks weights of the trunk, or has them in another shape (P14).
 
@@ -49,23 +52,41 @@ def load(
     [torch.float32]
     """
     seed = env.current().seed if seed is None else seed
-    if task.kind not in HEADS:
-        raise unknown("kind of head", task.kind, HEADS)
-    about = assets.card(name) if name in assets.names() else None
-    if about is None or about["kind"] != "checkpoint":
-        raise unknown("model", name, (n for n in assets.names() if assets.card(n)["kind"] == "checkpoint"))
+    checkpoints = {n: about for n in assets.names() if (about := assets.card(n))["kind"] == "checkpoint"}
+    if name not in checkpoints:
+        raise unknown("model", name, checkpoints)
+    facts = checkpoints[name]["facts"]
+    if task.kind not in facts["tasks"]:
+        fitting = [n for n, about in checkpoints.items() if task.kind in about["facts"]["tasks"]]
+        raise UnknownName(f"{name!r} has no head for {task.kind}: it is for {', '.join(facts['tasks'])}. "
+                          f"Checkpoints for {task.kind}: {', '.join(fitting) or 'none'}.")  # fmt: skip
     place = assets.find_asset(name, folder)
-    trunk, loading = load_trunk(place, seed=seed, pretrained=pretrained)
-    with torch.random.fork_rng(devices=[]):
-        model = HEADS[task.kind](trunk, len(task.label_names), dropout)
-    init_head(model.head, seed)
-    model.tokenizer, model.max_tokens = _tokenizer(place, trunk, about["facts"].get("max_tokens"))
-    model.name, model.loading = name, {**loading, "new": ["head.weight", "head.bias"]}
+    if task.kind in SCENES:
+        from .pyramid import load_scenes
+
+        model = load_scenes(place, task, seed, pretrained)
+    elif task.kind in WHOLE:
+        model, loading = load_trunk(place, seed=seed, pretrained=pretrained, auto=WHOLE[task.kind])
+        model.loading = {**loading, "new": []}
+    else:
+        trunk, loading = load_trunk(place, seed=seed, pretrained=pretrained)
+        with torch.random.fork_rng(devices=[]):
+            model = HEADS[task.kind](trunk, len(task.label_names), dropout)
+        init_head(model.head, seed)
+        model.loading = {**loading, "new": ["head.weight", "head.bias"]}
+    if "mean" in facts:
+        model.image_size, model.mean, model.std = facts["image_size"], facts["mean"], facts["std"]
+    else:
+        model.tokenizer, model.max_tokens = _tokenizer(place, getattr(model, "trunk", model), facts.get("max_tokens"))
+    model.name = name
     return model.eval()
 
 
-def load_trunk(place: Path, seed: int = 0, pretrained: bool = True) -> tuple[nn.Module, dict]:
-    """Load an encoder of transformers from a folder, in float32, and account for every key.
+def load_trunk(place: Path, seed: int = 0, pretrained: bool = True, auto: str = "AutoModel") -> tuple[nn.Module, dict]:
+    """Load a model of transformers from a folder, in float32, and account for every key.
+
+    Args:
+        auto: the class of transformers that picks the architecture; ``AutoModel`` has no head.
 
     Returns:
         (trunk, loading): ``loading["unused"]`` lists keys of the checkpoint that the trunk has no place for
@@ -75,17 +96,18 @@ def load_trunk(place: Path, seed: int = 0, pretrained: bool = True) -> tuple[nn.
         AssetError: the folder has no readable configuration or safetensors file.
         MissingWeights: a weight of the trunk is missing or has another shape.
     """
-    from transformers import AutoConfig, AutoModel
+    import transformers
 
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            config = AutoConfig.from_pretrained(place, local_files_only=True)
+            config = transformers.AutoConfig.from_pretrained(place, local_files_only=True)
             # BERT's pooler belongs to its pretraining task; sentence vectors are means (see heads.mean_pool).
             extra = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
             if not pretrained:
-                return AutoModel.from_config(config, dtype=torch.float32, **extra), {"used": 0, "unused": []}
-            trunk, info = AutoModel.from_pretrained(
+                trunk = getattr(transformers, auto).from_config(config, dtype=torch.float32, **extra)
+                return trunk, {"used": 0, "unused": []}
+            trunk, info = getattr(transformers, auto).from_pretrained(
                 place,
                 config=config,
                 dtype=torch.float32,  # the checkpoint's own dtype is for serving, not for training (P13)

@@ -119,7 +119,7 @@ def doctor(
         loading: what loading said: ``output_loading_info`` of transformers, or the result of ``load_state_dict``;
             default ``model.loading``.
         classes: how many classes there are, if the labels of a few batches may not show it.
-        expects: (mean, std) that pixels were normalised with in pretraining.
+        expects: (mean, std) that pixels were normalised with in pretraining; default: ``model.mean``, ``model.std``.
         samples: how many rows are looked at; some of them go through the model.
 
     Returns:
@@ -148,6 +148,8 @@ def doctor(
         task.examples(split)
     tokenizer = tokenizer or getattr(model, "tokenizer", None)
     loading = loading if loading is not None else getattr(model, "loading", None)
+    if expects is None and hasattr(model, "mean") and hasattr(model, "std"):
+        expects = model.mean, model.std
     found: list[Finding] = []
     with untouched(model, loader, val) as (restore, old_gradients), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -10,7 +10,7 @@ from ..errors import unknown
 from ..table import Table
 from ..train.evaluate import predict
 from ..train.task import IGNORE, Task
-from .inputs import TensorInput, TextInput, WordsInput
+from .inputs import ImageInput, TensorInput, TextInput, WordsInput
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Classify(Task):
     Args:
         splits: examples such as ``{"text": "Bridge reopens", "label": "positive"}``; labels by name or number.
         label_names: the classes.
-        inputs: :class:`TextInput` (default) or :class:`TensorInput`.
+        inputs: :class:`TextInput` (default), :class:`ImageInput` or :class:`TensorInput`.
         label: the column of the label.
 
     Raises:
@@ -65,7 +65,8 @@ class Classify(Task):
     def __init__(self, splits, label_names, inputs=None, label: str = "label", name: str = "own data"):
         self._label = label
         inputs = inputs or TextInput()
-        self.kind = "tensor classification" if isinstance(inputs, TensorInput) else "text classification"
+        of = "image" if isinstance(inputs, ImageInput) else "tensor" if isinstance(inputs, TensorInput) else "text"
+        self.kind = f"{of} classification"
         super().__init__(splits, label_names, inputs, name)
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from ..data.collate import length_mask, pad
 from ..errors import SftlabError, bad_data
@@ -118,6 +119,60 @@ class TensorInput:
 
     def call(self, model, inputs: dict):
         return model(inputs["input"])
+
+
+class ImageInput(TensorInput):
+    """An image per example, prepared as in pretraining: the size, mean and std that came with the model (S12).
+
+    Images are tensors [3, height, width] or [1, height, width] (grey), either float in [0, 1] or uint8 in 0..255, of
+    any size. They are resized (bilinear, antialiased) to ``model.image_size``; then ``model.mean`` is subtracted and
+    the difference divided by ``model.std``.
+
+    >>> class Net:
+    ...     image_size, mean, std = 2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    >>> ImageInput().encode([{"image": torch.ones(1, 8, 8)}], Net)[0]["input"].flatten().unique()
+    tensor([1.])
+    """
+
+    def __init__(self, column: str = "image"):
+        super().__init__(column)
+
+    def problems(self, example: dict) -> str | None:
+        image = example.get(self.column)
+        if not isinstance(image, torch.Tensor) or image.dim() != 3 or len(image) not in (1, 3) or not image.numel():
+            found = list(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
+            return f"{self.column!r} must be a tensor [3, height, width] or [1, height, width], found {found}"
+        if image.dtype == torch.uint8:
+            return None
+        if not image.is_floating_point() or not bool((image >= 0).logical_and(image <= 1).all()):
+            return (
+                f"{self.column!r} must be float in [0, 1] or uint8, found {image.dtype}, {image.min()} to {image.max()}"
+            )
+        return None
+
+    def encode(self, examples: Sequence[dict], model) -> list[dict]:
+        """``input`` [3, height, width] per example, as the model saw images in pretraining.
+
+        Raises:
+            SftlabError: the model carries no facts on its images.
+        """
+        facts = [getattr(model, name, None) for name in ("image_size", "mean", "std")]
+        if None in facts:
+            raise SftlabError(
+                f"{type(model).__name__} does not say how its images were prepared. Load it with sl.load, or set "
+                "model.image_size, model.mean and model.std to those of its pretraining."
+            )
+        size, mean, std = facts[0], *(torch.tensor(fact).view(3, 1, 1) for fact in facts[1:])
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        return [{"input": (_resized(example[self.column], size) - mean) / std} for example in examples]
+
+
+def _resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """[3, *size], float32 in [0, 1]."""
+    image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    if image.shape[1:] != size:
+        image = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
+    return image.expand(3, -1, -1)
 
 
 def _tokenizer_of(model):

@@ -1,9 +1,9 @@
 """The tasks that the course brings along, by name."""
 
-from ..data import headlines
 from ..errors import unknown
+from ..tasks.classify import Classify
 from ..train.task import Task
-from .classify import Classify
+from . import headlines
 
 
 def _sentiment(name: str) -> Task:

@@ -1,0 +1,1 @@
+"""Data sets that become tasks: the course's own, and readers for yours."""
