@@ -583,7 +583,7 @@ UNKNOWN = {
     "task": (lambda: sl.task("headline"), "unknown task 'headline'. Did you mean 'headlines'"),
     "model": (lambda: sl.load("minlm", nets.task_of("text")), "unknown model 'minlm'. Did you mean 'minilm'"),
     "data set as model": (lambda: sl.load("headlines", nets.task_of("text")), "unknown model 'headlines'"),
-    "head": (lambda: sl.load("minilm", nets.task_of("conv")), "unknown kind of head 'tensor classification'"),
+    "head": (lambda: sl.load("minilm", nets.task_of("conv")), "has no head for tensor classification: it is for text"),
     "plan": (lambda: sl.plan("ful"), "unknown plan 'ful'. Did you mean 'full'"),
     "plan of fit": (lambda: fit(*make("conv"), "gradul"), "unknown plan 'gradul'. Did you mean 'gradual'"),
     "split": (lambda: sl.evaluate(*make("conv"), "tset"), "unknown split 'tset'. Did you mean 'test'"),
