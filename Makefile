@@ -18,11 +18,11 @@ demo:
 	@$(VENV)/sftlab demo
 
 lab:
-	@$(PYTHON) -m sftlab.install minilm lab peft
+	@$(PYTHON) -m sftlab.install minilm lab peft vision text
 	@$(VENV)/python -m sftlab.lab
 
 test:
-	@$(PYTHON) -m sftlab.install minilm lab peft test book
+	@$(PYTHON) -m sftlab.install minilm lab peft vision text test book
 	@$(VENV)/python tests/run.py
 
 book:
@@ -30,7 +30,7 @@ book:
 	@$(VENV)/python book/build.py
 
 notebooks:
-	@$(PYTHON) -m sftlab.install minilm lab peft test
+	@$(PYTHON) -m sftlab.install minilm lab peft vision text test
 	@$(VENV)/sftlab notebooks
 
 bench:

@@ -167,6 +167,10 @@ def main() -> None:
     text = landing_table(parts)
     if not page.exists() or page.read_text(encoding="utf-8") != text:  # an untouched file is not read again by Sphinx
         page.write_text(text, encoding="utf-8")
+    sys.path.insert(0, str(BOOK))
+    import samples  # needs torch: not for --tables
+
+    samples.write(BOOK / "_generated")
     doctrees = HTML.parent / "doctrees"
     options = ["-q", "-W", "--keep-going", "-b", "html", "-c", BOOK, "-d", doctrees]
     if subprocess.run([sys.executable, "-m", "sphinx", *map(str, options), str(ROOT), str(HTML)]).returncode:

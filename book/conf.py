@@ -15,7 +15,7 @@ language = "en"
 
 root_doc = "book/index"
 # Only these are pages; the paired text forms of the notebooks, for one, are not.
-include_patterns = ["book/*.md", "notebooks/*.ipynb"]
+include_patterns = ["book/*.md", "book/_generated/cards/*.md", "notebooks/*.ipynb"]
 exclude_patterns = [".*", "**/.*", "**/_build", "**/node_modules"]  # not searched at all
 
 extensions = [
