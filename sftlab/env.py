@@ -91,9 +91,8 @@ def start(seed: int = 0, device: str | None = None, precision: str | None = None
     """
     global _current
     chosen_device, device_reason = _choose_device(device or os.environ.get("SFTLAB_DEVICE"))
-    chosen_precision, precision_reason = _choose_precision(
-        precision or os.environ.get("SFTLAB_PRECISION"), chosen_device
-    )
+    precision = precision or os.environ.get("SFTLAB_PRECISION")
+    chosen_precision, precision_reason = _choose_precision(precision, chosen_device)
     asked = profile or os.environ.get("SFTLAB_PROFILE")
     if asked and asked not in PROFILES:
         raise unknown("profile", asked, PROFILES)
@@ -101,13 +100,8 @@ def start(seed: int = 0, device: str | None = None, precision: str | None = None
     if asked:
         os.environ["SFTLAB_PROFILE"] = asked  # one place to read it: worker processes and `assets` see it too
     seed_all(seed)
-    _current = Env(
-        seed,
-        chosen_device,
-        chosen_precision,
-        asked or "tiny",
-        {"device": device_reason, "precision": precision_reason, "profile": profile_reason},
-    )
+    reasons = {"device": device_reason, "precision": precision_reason, "profile": profile_reason}
+    _current = Env(seed, chosen_device, chosen_precision, asked or "tiny", reasons)
     return _current
 
 

@@ -119,10 +119,8 @@ class Averager:
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that a checkpoint needs: the average's weights and the number of steps in it."""
-        return {
-            "count": torch.tensor(self.count),
-            **{f"average.{name}": kept for name, (_, kept) in self._pairs.items()},
-        }
+        kept = {f"average.{name}": kept for name, (_, kept) in self._pairs.items()}
+        return {"count": torch.tensor(self.count), **kept}
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from :meth:`state`.

@@ -48,9 +48,9 @@ class Source:
         for rows in groups:
             items = [self.items[split][row] for row in rows]
             if draw is not None and self.task.augment is not None:
-                items = [
-                    self.task.augment(item, torch.Generator().manual_seed(mix(draw, item["index"]))) for item in items
-                ]
+                seeds = [mix(draw, item["index"]) for item in items]
+                drawn = [torch.Generator().manual_seed(seed) for seed in seeds]
+                items = [self.task.augment(item, own) for item, own in zip(items, drawn, strict=True)]
             batch = self.task.collate(items, self.owner)
             if self.task.draws:
                 batch["seeds"] = [mix(draw or 0, item["index"], 1) for item in items]

@@ -22,12 +22,7 @@ class Group:
 
     def for_optimizer(self) -> dict:
         """The form that torch.optim takes; ``peak_lr`` is what the schedule multiplies."""
-        return {
-            "params": self.parameters,
-            "lr": self.lr,
-            "peak_lr": self.lr,
-            "weight_decay": self.weight_decay,
-        }
+        return {"params": self.parameters, "lr": self.lr, "peak_lr": self.lr, "weight_decay": self.weight_decay}
 
 
 def select(model: nn.Module, train: str | int | tuple) -> list[tuple[Layer, list[nn.Parameter]]]:

@@ -72,9 +72,8 @@ class Run:
     def record(self, stage: int, epoch: int, rows: list[int], loss, norm, lr: float) -> None:
         """Take a step's loss as it is, on the device; :meth:`read_losses` turns it into numbers later."""
         self.samples += len(rows)
-        self._unread.append(
-            {"step": self.step + 1, "stage": stage, "epoch": epoch, "lr": lr, "rows": rows, "sum": loss, "norm": norm}
-        )
+        where = {"step": self.step + 1, "stage": stage, "epoch": epoch}
+        self._unread.append({**where, "lr": lr, "rows": rows, "sum": loss, "norm": norm})
 
     def read_losses(self) -> dict | None:
         """Move recorded losses into ``steps``; returns the first entry that is not finite, if there is one."""

@@ -49,9 +49,7 @@ class RunFolder:
         except Timeout:
             raise SftlabError(f"{self.folder} is being written by another run. Give each run its own folder.") from None
         except OSError as error:
-            raise SftlabError(
-                f"no checkpoint can be written to {self.folder}: {error}. Choose another folder."
-            ) from error
+            raise self._unwritable(error) from error
         for left in self.folder.glob(".writing-*"):
             shutil.rmtree(left, ignore_errors=True)
         return self
@@ -71,9 +69,10 @@ class RunFolder:
             part.write_text(text, encoding="utf-8")
             os.replace(part, self.folder / DESCRIPTION)
         except OSError as error:
-            raise SftlabError(
-                f"no checkpoint can be written to {self.folder}: {error}. Choose another folder."
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> SftlabError:
+        return SftlabError(f"no checkpoint can be written to {self.folder}: {error}. Choose another folder.")
 
     def description(self) -> dict:
         """What ``run.json`` says.
@@ -146,9 +145,7 @@ class RunFolder:
             for line in (place / _SUMS).read_text(encoding="utf-8").splitlines():
                 digest, name = line.split("  ")
                 if sha256(place / name) != digest:
-                    raise AssetError(
-                        f"{place / name} is not what was written (its SHA-256 differs): the disk damaged it."
-                    )
+                    raise AssetError(f"{place / name} is not what was written (another SHA-256): the disk damaged it.")
                 if name.endswith(".safetensors"):
                     tensors[name.removesuffix(".safetensors")] = load_file(place / name)
             state = json.loads((place / "state.json").read_text(encoding="utf-8"))
