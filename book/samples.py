@@ -4,6 +4,7 @@ Drawn anew from the files at every build, so that the page cannot show what is n
 """
 
 import json
+import random
 from html import escape
 from pathlib import Path
 
@@ -27,14 +28,23 @@ def write(folder: Path) -> None:
     lines = ["```{toctree}", ":hidden:", "", *(f"_generated/cards/{name}" for name in cards), "```", ""]
     lines += ["| card | kind | what it is | files |", "|---|---|---|---|"]
     for name in cards:
-        about = json.loads((DATA / name / "asset.json").read_text(encoding="utf-8"))
-        size = sum(p.stat().st_size for p in (DATA / name).rglob("*") if p.name in about["files"]) / 2**20
-        files = f"{size:.1f} MB" if size else "in a Python package"
-        lines.append(f"| [{name}](_generated/cards/{name}.md) | {about['kind']} | {about['title']} | {files} |")
+        lines.append(f"| [{name}](_generated/cards/{name}.md) | {' | '.join(_about(name))} |")
     lines.append("")
     for name in TASKS:
         lines += [f"## `{name}`", "", *samples(name, folder), ""]
     _write_if_new(folder / "data.md", "\n".join(lines))
+
+
+def _about(name: str) -> tuple[str, str, str]:
+    """Kind, title and size of what a card describes; what ships inside a Python package has no files here."""
+    path = DATA / name / "asset.json"
+    if not path.exists():
+        title = (DATA / name / "card.md").read_text(encoding="utf-8").splitlines()[0].removeprefix("# Data card: ")
+        return "data set", title, "in a Python package"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    files = [DATA / name / file for file in about["files"]]
+    size = sum(file.stat().st_size for file in files if file.exists()) / 2**20
+    return about["kind"], about["title"], f"{size:.1f} MB" if size else "in a Python package"
 
 
 def _write_if_new(path: Path, text: str) -> None:
@@ -89,8 +99,7 @@ def sheet(task, rows: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    step = max(1, len(rows) // (COLUMNS * ROWS))
-    chosen = rows[::step][: COLUMNS * ROWS]
+    chosen = random.Random(0).sample(list(rows), min(COLUMNS * ROWS, len(rows)))
     figure, all_axes = plt.subplots(ROWS, COLUMNS, figsize=(12, 3.6), dpi=100)
     for axes in all_axes.flat:
         axes.axis("off")

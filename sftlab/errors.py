@@ -48,6 +48,16 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownName:
     return UnknownName(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(known) or 'none'}.")
 
 
+def few(names: Iterable, shown: int = 3) -> str:
+    """The first names and how many more.
+
+    >>> few("abcde"), few([])
+    ('a, b, c and 2 more', 'none')
+    """
+    names = list(map(str, names))
+    return (", ".join(names[:shown]) or "none") + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
 def bad_data(where: str, problems: list[str], shown: int = 10) -> BadData:
     """Build one error for all problems of a data set, so that a file is mended in one go."""
     more = f"\n  ... and {len(problems) - shown} more" if len(problems) > shown else ""

@@ -150,9 +150,6 @@ def _probe(model: nn.Module) -> dict:
 
 
 def _logits(model: nn.Module, batch) -> torch.Tensor:
-    inputs = batch.get("inputs", batch) if isinstance(batch, dict) else batch
-    if isinstance(inputs, dict):
-        output = model(inputs["input"]) if set(inputs) == {"input"} else model(**inputs)
-    else:
-        output = model(inputs)
+    inputs = batch.get("inputs", batch) if isinstance(batch, dict) else {"input": batch}
+    output = model(inputs["input"]) if set(inputs) == {"input"} else model(**inputs)
     return getattr(output, "logits", output).float()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .. import assets, env
-from ..errors import AssetError, MissingWeights, UnknownName, unknown
+from ..errors import AssetError, MissingWeights, UnknownName, few, unknown
 from .heads import ImageClassifier, TextClassifier, TokenTagger, init_head
 
 TEXTS = ("text classification", "text multi-label", "text regression")
@@ -108,15 +108,11 @@ def load_trunk(place: Path, seed: int = 0, pretrained: bool = True, auto: str = 
                 trunk = getattr(transformers, auto).from_config(config, dtype=torch.float32, **extra)
                 return trunk, {"used": 0, "unused": []}
             trunk, info = getattr(transformers, auto).from_pretrained(
-                place,
-                config=config,
+                place, config=config, use_safetensors=True, local_files_only=True, output_loading_info=True,
                 dtype=torch.float32,  # the checkpoint's own dtype is for serving, not for training (P13)
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported below, with every name, instead of the first one
                 **extra,
-            )
+            )  # fmt: skip
         except (OSError, ValueError) as error:
             raise AssetError(f"{place} does not hold a checkpoint that transformers can read: {error}") from error
     missing = sorted(info["missing_keys"])
@@ -125,8 +121,8 @@ def load_trunk(place: Path, seed: int = 0, pretrained: bool = True, auto: str = 
         raise MissingWeights(
             f"{place}: {len(missing)} weights of the trunk are missing and {len(reshaped)} have another shape, "
             "so they would be random.\n"
-            f"  missing: {_few(missing)}\n  other shape: {_few(reshaped)}\n"
-            f"  in the file without a place: {_few(sorted(info['unexpected_keys']))}\n"
+            f"  missing: {few(missing, 5)}\n  other shape: {few(reshaped, 5)}\n"
+            f"  in the file without a place: {few(sorted(info['unexpected_keys']), 5)}\n"
             "The names in the file and in the architecture must agree: check config.json (model_type, sizes) and "
             "whether the file was saved with a prefix such as 'module.' or '_orig_mod.'."
         )
@@ -157,8 +153,3 @@ def quiet_transformers():
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
-
-
-def _few(names: list[str], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return (", ".join(names[:shown]) or "none") + more

@@ -3,34 +3,58 @@
 from ..errors import unknown
 from ..tasks.classify import Classify
 from ..train.task import Task
-from . import headlines
+from . import drawn, headlines, pairs, people, real
 
 
-def _sentiment(name: str) -> Task:
-    return Classify(headlines.splits(), headlines.SENTIMENTS, label="label", name=name)
+def _sentiment() -> Task:
+    return Classify(headlines.splits(), headlines.SENTIMENTS, label="label", name="headlines")
 
 
-def _topic(name: str) -> Task:
+def _topic() -> Task:
     splits = {split: rows for split, rows in headlines.splits().items() if split != "reviews"}  # they have other topics
-    return Classify(splits, headlines.TOPICS, label="topic", name=name)
+    return Classify(splits, headlines.TOPICS, label="topic", name="headlines-topic")
 
 
-TASKS = {"headlines": _sentiment, "headlines-topic": _topic}
+TASKS = {
+    "headlines": _sentiment,
+    "headlines-topic": _topic,
+    "people": people.people,
+    "zh-en": pairs.zh_en,
+    "zh-en-cooking": pairs.zh_en_cooking,
+    "digits": real.digits,
+    "faces": real.faces,
+    "textures": real.textures,
+    "coins": real.coins,
+    "coins-segmentation": real.coins_segmentation,
+    "cells": real.cells,
+    "histology": real.histology,
+    "street": drawn.street,
+    "street-segmentation": drawn.street_segmentation,
+    "animals": drawn.animals,
+    "animals-shifted": drawn.animals_shifted,
+    "lesions": drawn.lesions,
+    "cells-drawn": drawn.cells_drawn,
+}
 
 
 def task(name: str) -> Task:
-    """A task of the course: bundled data with its loss, metric and label names.
+    """A task of the course: its data with loss, metric and label names. The page "Data and checkpoints" shows samples.
 
     Args:
-        name: ``"headlines"`` (sentiment: negative, neutral, positive) or ``"headlines-topic"`` (ten topics).
+        name: text: ``"headlines"`` (sentiment), ``"headlines-topic"``, ``"people"`` (entities), ``"zh-en"``,
+            ``"zh-en-cooking"`` (translation). Real pictures, with the extra ``vision``: ``"digits"``, ``"faces"``,
+            ``"textures"``, ``"coins"`` (boxes), ``"coins-segmentation"``, ``"cells"``, ``"histology"``. Drawn pictures:
+            ``"street"`` (boxes), ``"street-segmentation"``, ``"animals"``, ``"animals-shifted"``, ``"lesions"``,
+            ``"cells-drawn"``.
 
     Raises:
         UnknownName: no such task; the message lists the nearest names.
         AssetError: the bundled files are missing or altered.
+        SftlabError: the task needs a package that is not installed; the message names the extra.
 
     >>> task("headlines").label_names
     ['negative', 'neutral', 'positive']
     """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
-    return TASKS[name](name)
+    return TASKS[name]()

@@ -1,4 +1,4 @@
-"""What the readers of people's own files share: any encoding, all problems in one error, labels checked, fair splits."""
+"""What the readers of people's own files share: encodings, all problems in one error, labels checked, fair splits."""
 
 import codecs
 import os
@@ -45,13 +45,16 @@ class Findings:
 
     def report(self, task, classes: Callable[[dict], Iterable[str]] = lambda example: ()):
         """The task with its ``report``: the size of each split, how often each class occurs there, and the notes."""
-        lines = []
+        lines, unseen = [], set()
         for split, examples in task.splits.items():
-            counts = Counter(name for example in examples for name in classes(example))
-            each = ", ".join(f"{name} {counts[name]}" for name in order(counts))
-            if len(counts) > 20:
-                each = f"{len(counts)} classes, {min(counts.values())} to {max(counts.values())} of each"
+            count = Counter(name for example in examples for name in classes(example))
+            each = ", ".join(f"{name} {count[name]}" for name in order(count))
+            if len(count) > 20:
+                each = f"{len(count)} classes, {min(count.values())} to {max(count.values())} of each"
             lines.append(f"{split} {len(examples)}" + (f": {each}" if each else ""))
+            unseen |= set(count)
+        unseen -= {name for example in task.splits["train"] for name in classes(example)}
+        lines += [f"not in train, so never learnt: {', '.join(order(unseen))}"] if unseen else []
         task.report = "\n".join([*lines, *self.notes])
         return task
 
@@ -92,10 +95,10 @@ def read_text(path: Path, found: Findings, encoding: str | None = None) -> str |
     A byte-order mark decides (UTF-8, UTF-16, UTF-32); without one it is ``encoding``, by default UTF-8. Nothing is
     guessed: a wrong guess gives wrong letters without an error.
     """
-    if not path.is_file():
-        found.problem(path, "is a folder, not a file" if path.is_dir() else missing(path))
-        return None
     try:
+        if not path.is_file():
+            found.problem(path, "is a folder, not a file" if path.is_dir() else missing(path))
+            return None
         raw = path.read_bytes()
     except OSError as error:
         found.problem(path, f"cannot be read: {error.strerror}")
@@ -112,26 +115,23 @@ def read_text(path: Path, found: Findings, encoding: str | None = None) -> str |
         found.problem(path, f"encoding={encoding!r} is no encoding that Python knows; try 'cp1252' or 'gb18030'")
         return None
     except UnicodeDecodeError as error:
-        before = lines_of(raw[: error.start].decode(name, "replace"))
+        before = lines_of(raw[: error.start].decode(name, "replace") + "|")  # the bar stands for the byte
         bad = sum("\ufffd" in line for line in lines_of(raw.decode(name, "replace")))
-        found.problem(
-            f"{path}:{len(before)}",
-            f"byte 0x{raw[error.start]:02x} at offset {error.start + len(mark)}, after {before[-1][-20:]!r}, is not "
-            f"{name} ({bad} line{'s' * (bad != 1)} with such bytes): save the file as UTF-8, or pass encoding=, "
-            "such as encoding='cp1252'",
-        )
+        byte = f"byte 0x{raw[error.start]:02x} at offset {error.start + len(mark)}, after {before[-1][-21:-1]!r}"
+        remedy = "save the file as UTF-8, or pass encoding=, such as encoding='cp1252'"
+        found.problem(f"{path}:{len(before)}", f"{byte}, is not {name} (lines with such bytes: {bad}): {remedy}")
         return None
     if "\0" in text:
-        line = len(lines_of(text[: text.index("\0")]))
+        line = len(lines_of(text[: text.index("\0") + 1]))
         zeros = [raw[side::2].count(0) * 4 > len(raw) for side in (1, 0)]
-        hint = f"UTF-16 without a mark? pass encoding='utf-16-{'le' if zeros[0] else 'be'}'" if any(zeros) else "damaged?"
+        hint = f"is it UTF-16? encoding='utf-16-{'le' if zeros[0] else 'be'}'" if any(zeros) else "is it damaged?"
         found.problem(f"{path}:{line}", f"{text.count(chr(0))} NUL bytes, the first in this line; {hint}")
         return None
     if not text.strip():
         found.problem(path, "is empty" if not raw else "holds blank lines only")
         return None
     if lost := sum("\ufffd" in line for line in lines_of(text)):
-        found.notes.append(f"{path.name}: {lost} lines hold U+FFFD, a letter that was lost before this file was made")
+        found.notes.append(f"{path.name}: {lost} lines hold U+FFFD, a letter that an earlier conversion has lost")
     if name != "utf-8":
         found.notes.append(f"{path.name}: read as {name}")
     return text
@@ -155,16 +155,18 @@ def text_problem(column: str, value: object) -> str | None:
     return f"{column!r} holds U+{ord(wrong):04X}, which is no letter" if wrong else None
 
 
+def fold(text: str) -> str:
+    """Equal for texts that differ in case and spaces only."""
+    return " ".join(text.split()).casefold()
+
+
 def order(names: Iterable[str]) -> list[str]:
     """Sorted, whole numbers by their size: the class named "10" comes after the class named "9"."""
     return sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
 
 
-def check_labels(
-    seen: Sequence[tuple[str, str, str]], found: Findings, label_names=None, single: bool = True
-) -> list[str]:
-    """The classes, in order, after noting unknown ones and likely typos; then, if every example could be read, classes
-    that training never sees.
+def check_labels(seen: Sequence[tuple], found: Findings, label_names=None, single: bool = True) -> list[str]:
+    """The classes, in order, after noting what is wrong with them.
 
     Args:
         seen: (label, split, place) of every label there is.
@@ -174,12 +176,12 @@ def check_labels(
     places = defaultdict(list)
     for label, _, place in seen:
         places[label].append(place)
-    count = {label: len(where) for label, where in places.items()}
-    here = {label: f"{where[0]}" for label, where in places.items()}
+    count, here = ({label: f(where) for label, where in places.items()} for f in (len, lambda where: where[0]))
     more = {label: f" ({n} times; also {places[label][1]})" if n > 1 else "" for label, n in count.items()}
     if label_names is None and len(count) > 20 and 2 * len(count) > len(seen):
         first = next(iter(places))
-        found.problem(here[first], f"{len(count)} different labels in {len(seen)} places, such as {first!r}: classes?")
+        what = f"{len(count)} different labels in {len(seen)} examples, such as {first!r}"
+        found.problem(here[first], f"{what}: is it the right column? Numbers are a task for sl.Regress")
         return order(count)
     complete = not found.problems  # otherwise what seems absent may stand in an example that could not be read
     learnt = {label for label, split, _ in seen if split in (WHOLE, "train")}
@@ -193,11 +195,8 @@ def check_labels(
             found.problem(here[label], f"{said} has spaces around it")
             continue
         elif twin := _typo_of(label, count):
-            found.problem(
-                here[label],
-                f"{said} looks like a typo of {twin!r} ({count[twin]} times): mend it, or pass label_names= if both "
-                "are classes",
-            )
+            times = f"{twin!r} ({count[twin]} times)"
+            found.problem(here[label], f"{said} looks like a typo of {times}: mend it, or pass label_names= with both")
             continue
         if complete and label not in learnt:
             found.problem(here[label], f"{said} does not occur in 'train': it cannot be learnt")
@@ -209,19 +208,19 @@ def check_labels(
 
 def _typo_of(label: str, count: Mapping[str, int]) -> str | None:
     """The more frequent label that was probably meant, or None."""
-    fold = " ".join(label.split()).casefold()
+    plain = fold(label)
     for other in sorted(count, key=lambda name: (-count[name], name)):
         if (count[other], label) <= (count[label], other) or other == label:
             continue
-        other_fold = " ".join(other.split()).casefold()
-        if fold == other_fold:
+        other_plain = fold(other)
+        if plain == other_plain:
             return other
-        digits = [[c for c in name if c.isdigit()] for name in (fold, other_fold)]
+        digits = [[c for c in name if c.isdigit()] for name in (plain, other_plain)]
         if count[label] > 2 or count[other] < 4 * count[label] or digits[0] != digits[1]:
             continue  # both are frequent, or they are numbered
-        short = min(len(fold), len(other_fold))
-        allowed = 0 if short < 3 else 1 if short < 8 or fold in other_fold or other_fold in fold else 2
-        if _edits(fold, other_fold) <= allowed:
+        short = min(len(plain), len(other_plain))
+        allowed = 0 if short < 3 else 1 if short < 8 or plain in other_plain or other_plain in plain else 2
+        if _edits(plain, other_plain) <= allowed:
             return other
     return None
 
@@ -240,7 +239,7 @@ def _edits(a: str, b: str) -> int:
 
 
 def divide(
-    rows: Mapping[str, Sequence[dict]], found: Findings, key: Callable, stratum=lambda row: "example", *,
+    rows: Mapping[str, Sequence[dict]], found: Findings, key: Callable, stratum=lambda row: None, *,
     val: float, test: float, seed: int, place: object,
 ) -> dict[str, list[dict]]:  # fmt: skip
     """Splits of what stands under :data:`WHOLE`; splits that are there stay, and what stands in two of them is noted.
@@ -253,7 +252,6 @@ def divide(
     Raises BadData for everything that was found until here, and for classes that are too small to be divided.
     """
     found.raise_problems()
-    rows = {split: list(examples) for split, examples in rows.items()}
     groups = defaultdict(list)
     for split, examples in rows.items():
         for at, row in enumerate(examples):
@@ -261,38 +259,37 @@ def divide(
     said = sum(len({stratum(rows[split][at]) for split, at in group}) > 1 for group in groups.values())
     found.notes += [f"{said} duplicates have different labels"] if said else []
     if WHOLE not in rows:
-        for split in rows:
-            known = sum(any(s != split for s, _ in group) for group in groups.values() for s, _ in group if s == split)
-            if known and split != "train":
-                found.notes.append(f"{known} of {split} stand in another split too: that measures memory (S22)")
-        return rows
+        shared = Counter(s for group in groups.values() if len({s for s, _ in group}) > 1 for s, _ in group)
+        leak = "stand in another split too: what is measured there is memory (S22)"
+        found.notes += [f"{shared[split]} of {split} {leak}" for split in rows if shared[split] and split != "train"]
+        return dict(rows)
     if not (0 <= val and 0 <= test and val + test < 1):
         raise ValueError(f"val={val} and test={test} must be parts of the whole, and leave some for training")
     if more := sum(map(len, groups.values())) - len(groups):
-        found.notes.append(f"{more} duplicates, kept on the side of the first")
-    by_class = defaultdict(list)
+        found.notes.append(f"{more} duplicates of others, each on the side of the other")
+    classes = defaultdict(list)
     for group in groups.values():
         members = [at for _, at in group]
-        by_class[Counter(stratum(rows[WHOLE][at]) for at in members).most_common(1)[0][0]].append(members)
+        classes[Counter(stratum(rows[WHOLE][at]) for at in members).most_common(1)[0][0]].append(members)
     shares = {split: share for split, share in (("val", val), ("test", test)) if share}
     sides = {"train": [], **{split: [] for split in shares}}
     draw = np.random.default_rng(seed)
-    for name in sorted(by_class):
-        members = [by_class[name][i] for i in draw.permutation(len(by_class[name]))]
+    for name, members in classes.items():
         if len(members) < len(sides):
-            found.problem(
-                place,
-                f"{name!r}: {len(members)} different, and {', '.join(sides)} need one each: add some, give a file "
-                "for each split, or pass val=0 or test=0",
-            )
+            of = f" of {name!r}" if name is not None else ""
+            need = f"{', '.join(sides)} need one each: add some, or give each split by itself, or pass val=0 or test=0"
+            found.problem(place, f"{len(members)} different examples{of}, and {need}")
             continue
-        size, here = sum(map(len, members)), {side: [] for side in sides}
-        for i, group in enumerate(members):
-            room = (s for s in shares if len(group) + sum(map(len, here[s])) <= max(1, round(shares[s] * size)))
-            here[next(room, "train") if i else "train"].append(group)
-        for empty in (side for side in sides if not here[side]):  # all groups were too large for it
-            most = max(here, key=lambda side: len(here[side]))
-            here[empty].append(here[most].pop(min(range(len(here[most])), key=lambda i: len(here[most][i]))))
+        left = {split: max(1, round(share * sum(map(len, members)))) for split, share in shares.items()}
+        here = {side: [] for side in sides}
+        for i, at in enumerate(draw.permutation(len(members))):
+            room = (split for split, n in left.items() if len(members[at]) <= n)
+            side = next(room, "train") if i else "train"
+            here[side].append(members[at])
+            left |= {side: left[side] - len(members[at])} if side in left else {}
+        for empty in (side for side in sides if not here[side]):  # every group was too large for it
+            most = max(here.values(), key=len)
+            here[empty].append(most.pop(min(range(len(most)), key=lambda i: len(most[i]))))
         for side, chosen in here.items():
             sides[side] += [at for group in chosen for at in group]
     found.raise_problems()

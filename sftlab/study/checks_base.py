@@ -58,12 +58,6 @@ def fault(evidence: str, remedy: str) -> tuple:
     return "fault", evidence, remedy
 
 
-def few(names, shown: int = 3) -> str:
-    """The first names and how many more."""
-    names = list(map(str, names))
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
-
-
 @dataclass
 class Batch:
     """One batch with its inputs and labels found; ``raw`` is what the loader or the task gave."""

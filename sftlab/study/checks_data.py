@@ -2,7 +2,8 @@
 
 import torch
 
-from .checks_base import check, fault, few, ok, warning
+from ..errors import few
+from .checks_base import check, fault, ok, warning
 from .checks_program import Program
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from .checks_base import check, fault, few, ok, open_batch, select, warning
+from ..errors import few
+from .checks_base import check, fault, ok, open_batch, select, warning
 from .checks_model import head_of
 from .checks_program import Program, tensor_in
 

@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from .checks_base import check, fault, few, ok, warning
+from ..errors import few
+from .checks_base import check, fault, ok, warning
 from .checks_program import Program
 
 STEPS = 20  # of each trial to learn one batch

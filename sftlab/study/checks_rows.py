@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import torch
 
-from .checks_base import Batch, check, fault, few, ok, select, warning
+from ..errors import few
+from .checks_base import Batch, check, fault, ok, select, warning
 from .checks_program import Program
 
 MOST = {False: 4000, True: 500}  # rows of a split that are compared; True: rows of numbers

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ..errors import SftlabError
+from ..errors import SftlabError, few
 from ..model.layers import layer_map
 from .groups import Group
 
@@ -66,7 +66,7 @@ class Applied:
         head = {id(p) for p in layer_map(self.model)[-1].module.parameters()}
         trunk = [p for p in self.parameters if id(p) not in head]
         missing = [names[id(p)] for p in self.parameters if p.grad is None]
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        shown = few(missing, 5)
         if trunk and all(p.grad is None for p in trunk):
             raise SftlabError(
                 f"the plan trains {len(trunk)} tensors below the head and none of them got a gradient: {shown}. Is the "

@@ -87,11 +87,8 @@ def predict(model: torch.nn.Module, task: Task, what: str | Sequence, batch: int
     """
     if type(task).read is Task.read:
         raise SftlabError(f"a {task.kind} task has no labels to predict; sl.generate gives what the model writes.")
-    column = task.inputs.column
-    if isinstance(what, str):
-        examples = task.examples(what)
-    else:
-        examples = [x if isinstance(x, dict) else {column: x} for x in what]
+    own = [] if isinstance(what, str) else [x if isinstance(x, dict) else {task.inputs.column: x} for x in what]
+    examples = task.examples(what) if isinstance(what, str) else own
     problems = [f"[{i}]: {p}" for i, x in enumerate(examples) if (p := task.inputs.problems(x))]
     if problems:
         raise bad_data("inputs to predict", problems)

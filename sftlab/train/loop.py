@@ -15,14 +15,7 @@ from . import processes
 from .average import Averager, refresh_batch_norm
 from .evaluate import evaluate_source
 from .features import Source, source_of
-from .guards import (
-    check_finite,
-    interruptible,
-    left_out_line,
-    own_randomness,
-    seed_step,
-    smaller_micro_batch,
-)
+from .guards import check_finite, interruptible, left_out_line, own_randomness, seed_step, smaller_micro_batch
 from .live import Live
 from .plan import Applied
 from .run import Cost, Run
@@ -165,17 +158,10 @@ class Training:
             "anchors": self.anchors,
         }
         tensors.update({name: group for name, group in extra.items() if group})
-        self.folder.save(
-            {
-                "step": self.run.step,
-                "position": self.at,
-                "seconds": self.seconds + time.perf_counter() - self.began if self.run.step else 0.0,
-                "micro_batch": self.micro_batch,
-                "stopper": [self.stopper.best, self.stopper.waited],
-                "run": self.run.state(),
-            },
-            tensors,
-        )
+        state = {"step": self.run.step, "position": self.at, "micro_batch": self.micro_batch}
+        state["seconds"] = self.seconds + time.perf_counter() - self.began if self.run.step else 0.0
+        state |= {"stopper": [self.stopper.best, self.stopper.waited], "run": self.run.state()}
+        self.folder.save(state, tensors)
 
     def _train(self, after_step, show) -> Run:
         run, plan, stopper, device = self.run, self.asked.plan, self.stopper, self.device
@@ -208,9 +194,8 @@ class Training:
                 for epoch in range(self.at[1], stage.epochs):
                     order = epoch_order(source.lengths, len(items), batch, mix(seed, number), epoch)
                     for row in range(self.at[2], len(order)):
-                        factor = SCHEDULES[plan.schedule](
-                            progress_of(epoch * step_count + row, stage.epochs * step_count), plan.warmup
-                        )
+                        progress = progress_of(epoch * step_count + row, stage.epochs * step_count)
+                        factor = SCHEDULES[plan.schedule](progress, plan.warmup)
                         for group in optimizer.param_groups:
                             group["lr"] = group["peak_lr"] * factor
                         loss, norm = self._step(source, applied, order[row], mix(seed, number, epoch))

@@ -96,14 +96,9 @@ class Plan:
             raise ValueError(f"alpha and beta of the pull must be 0 or more, not {self.pull}")
         object.__setattr__(self, "pull", self.pull and tuple(self.pull))  # a list, if read back from JSON
 
-    @property
-    def needs_anchors(self) -> bool:
-        """True if the plan pulls towards the weights at the start of the run, see :meth:`anchors`."""
-        return self.pull is not None
-
     def anchors(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Copies of all weights below the head, to be taken when a run begins; {} if the plan needs none."""
-        if not self.needs_anchors:
+        if self.pull is None:
             return {}
         head = {id(p) for p in layer_map(model)[-1].module.parameters()}
         return {name: p.detach().clone() for name, p in model.named_parameters() if id(p) not in head}
@@ -131,7 +126,7 @@ class Plan:
         """
         now = self.stages[stage]
         groups = make_groups(select(model, now.train), now, self.weight_decay)
-        pull = self._pull(model, stage, anchors) if self.needs_anchors else []
+        pull = self._pull(model, stage, anchors) if self.pull is not None else []
         trained = {id(p) for group in groups for p in group.parameters}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in trained)

@@ -198,16 +198,13 @@ def differences(before: dict, now: dict, path: str = "") -> list[str]:
     ['plan.lr: 0.1 in the run, 0.2 now']
     """
     if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in dict.fromkeys([*before, *now])
-            for line in differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-        ]
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [
-            line for i, (a, b) in enumerate(zip(before, now, strict=True)) for line in differences(a, b, f"{path}[{i}]")
-        ]
-    return [] if before == now else [f"{path}: {_short(before)} in the run, {_short(now)} now"]
+        keys = dict.fromkeys([*before, *now])
+        parts = [(before.get(key), now.get(key), f"{path}.{key}" if path else str(key)) for key in keys]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        parts = [(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(before, now, strict=True))]
+    else:
+        return [] if before == now else [f"{path}: {_short(before)} in the run, {_short(now)} now"]
+    return [line for part in parts for line in differences(*part)]
 
 
 def _short(value: object) -> str:
@@ -233,12 +230,8 @@ def put_weights(model: nn.Module, saved: dict[str, torch.Tensor]) -> None:
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimizer's memory by the parameter's name, not by its position."""
     names = {id(p): name for name, p in model.named_parameters()}
-    return {
-        f"{key}|{names[id(p)]}": value
-        for p, memory in optimizer.state.items()
-        for key, value in memory.items()
-        if isinstance(value, torch.Tensor)
-    }
+    kept = [(p, key, value) for p, memory in optimizer.state.items() for key, value in memory.items()]
+    return {f"{key}|{names[id(p)]}": value for p, key, value in kept if isinstance(value, torch.Tensor)}
 
 
 def put_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, saved: dict[str, torch.Tensor]) -> None:

@@ -78,9 +78,8 @@ class Task(ABC):
         self.splits, self.label_names, self.inputs, self.name = dict(splits), list(label_names), inputs, name
         self._id = {label: i for i, label in enumerate(self.label_names)}
         if len(self._id) < self.fewest_labels or len(self._id) != len(self.label_names):
-            raise bad_data(
-                self.name, [f"needs at least {self.fewest_labels} different labels, found {self.label_names}"]
-            )
+            wrong = f"needs at least {self.fewest_labels} different labels, found {self.label_names}"
+            raise bad_data(self.name, [wrong])
         if not self.splits or not self.splits.get("train", [None]):
             raise bad_data(self.name, ["the split 'train' has no examples: there is nothing to learn from"])
         problems = [
@@ -108,9 +107,8 @@ class Task(ABC):
     def problems(self, example: dict) -> str | None:
         """What is wrong with one example, or None."""
         if not isinstance(example, Mapping):
-            return (
-                f"must be a dict with {self.inputs.column!r} and {self.label_column!r}, found {type(example).__name__}"
-            )
+            wanted = f"{self.inputs.column!r} and {self.label_column!r}"
+            return f"must be a dict with {wanted}, found {type(example).__name__}"
         return self.inputs.problems(example) or self.label_problem(example)
 
     def label_id(self, label) -> int | None:
@@ -203,7 +201,5 @@ class Task(ABC):
         from torchmetrics.functional import accuracy, f1_score
 
         setting = {"task": "multiclass", "num_classes": len(self.label_names)}
-        return {
-            "accuracy": float(accuracy(predicted, true, **setting)),
-            "macro_f1": float(f1_score(predicted, true, average="macro", **setting)),
-        }
+        macro_f1 = float(f1_score(predicted, true, average="macro", **setting))
+        return {"accuracy": float(accuracy(predicted, true, **setting)), "macro_f1": macro_f1}
