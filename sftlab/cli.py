@@ -22,14 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     add.add_argument("name")
     add.add_argument("folder")
     bench = commands.add_parser("bench", help="measure the engine on this machine")
-    bench.add_argument("what", choices=["loop", "headlines", "peers", "best", "exact"])
+    bench.add_argument("what", choices=["loop", "headlines", "transfer", "peers", "best", "exact"])
     bench.add_argument("--rounds", type=int, default=5, help="interleaved rounds, or seeds (default 5)")
     bench.add_argument("--write", metavar="FOLDER", help="also write the result there, as JSON and Markdown")
     bench.add_argument("--quick", action="store_true", help="peers, best, exact: tiny runs, to see that all works")
     notebooks = commands.add_parser("notebooks", help="execute chapters and bring notebook and text form in line")
     notebooks.add_argument("chapter", nargs="?", help="such as 00_quickstart; default: all")
     asked = parser.parse_args(arguments)
-    if asked.command == "bench" and asked.quick and asked.what in ("loop", "headlines"):
+    if asked.command == "bench" and asked.quick and asked.what in ("loop", "headlines", "transfer"):
         bench.error("--quick is for peers, best and exact")
     try:
         return _run(asked)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sftlab as sl
-from sftlab.bench import transfer
+from sftlab.bench import few_labels as transfer
 from sftlab.model.loading import load_trunk
 from sftlab.sets import real
 

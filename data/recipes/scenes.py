@@ -30,7 +30,7 @@ from sftlab.sets import drawn
 
 DATA = Path(__file__).resolve().parents[1]
 FOLDER = DATA / "scenes"
-SEED, SCENES, STEPS, BATCH, LR, WEIGHT_DECAY = 2026, 3000, 1400, 16, 1e-3, 0.05
+SEED, SCENES, STEPS, BATCH, LR, WEIGHT_DECAY = 2026, 3000, 1800, 8, 1e-3, 0.05
 FEW, SEEDS = 40, 3  # scenes to fine-tune on, and draws
 # Fine-tuned and scratch take the same steps, each at the rate that was best on the validation split.
 PLANS = {

@@ -27,7 +27,7 @@ from zh_en import Domain
 
 FOLDER = Path(__file__).resolve().parents[1] / "translator"
 SEED = 0
-STEPS, BATCH = 3000, 96  # optimizer steps, pairs in each
+STEPS, BATCH = 4000, 64  # optimizer steps, pairs in each
 MADE = {"grammar": 60_000, "variation": 40_000}  # rows that are made for training
 SHARE = {"written": 0.3, "variation": 0.2, "grammar": 0.5}  # of a batch
 RATE, WARMUP, SMOOTHING = 1e-3, 300, 0.1
@@ -78,7 +78,7 @@ def make_model(tokens: int, dropout: float = 0.1) -> MarianMTModel:
     config = MarianConfig(
         vocab_size=tokens, d_model=192, encoder_layers=3, decoder_layers=3, encoder_attention_heads=4,
         decoder_attention_heads=4, encoder_ffn_dim=512, decoder_ffn_dim=512, max_position_embeddings=MAX_TOKENS,
-        activation_function="relu", dropout=dropout, attention_dropout=0.0, activation_dropout=0.0, init_std=0.02,
+        activation_function="relu", dropout=dropout, attention_dropout=0.0, activation_dropout=0.0, init_std=0.07,
         scale_embedding=True, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, bos_token_id=None,
         forced_eos_token_id=None,
     )  # fmt: skip

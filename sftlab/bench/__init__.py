@@ -1,4 +1,4 @@
-"""Measurements that anyone can repeat: ``sftlab bench loop``, ``headlines``, ``peers``, ``best`` and ``exact``."""
+"""Measurements that anyone can repeat: ``sftlab bench`` with loop, headlines, transfer, peers, best or exact."""
 
 import json
 import platform
@@ -56,6 +56,13 @@ def headlines(seeds: int = 5) -> Measured:
     from .quality import measure
 
     return measure(seeds)
+
+
+def transfer(draws: int = 5) -> Measured:
+    """Few labels of real pictures: glyphnet fine-tuned against scratch, see :mod:`sftlab.bench.few_labels`."""
+    from .few_labels import measure
+
+    return measure(draws)
 
 
 def peers(rounds: int = 5, quick: bool = False):
