@@ -51,7 +51,9 @@ def train(
     width = x.shape[1]
     body = [nn.Linear(width, 2)] if linear else [nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2)]
     net = nn.Sequential(*body)
-    optimizer = torch.optim.SGD(net.parameters(), lr) if sgd else torch.optim.AdamW(net.parameters(), lr, weight_decay=decay)
+    optimizer = (
+        torch.optim.SGD(net.parameters(), lr) if sgd else torch.optim.AdamW(net.parameters(), lr, weight_decay=decay)
+    )
     curves = {"train": [], "val": []}
     for _ in range(EPOCHS):
         total = 0.0

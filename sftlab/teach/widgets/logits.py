@@ -25,7 +25,7 @@ def softmax_loss(logits: Sequence[float], label: int, temperature: float = 1.0, 
 
     >>> found = softmax_loss([2.0, 1.0, -1.0], label=0)
     >>> round(found["loss"], 4), [round(g, 3) for g in found["gradient"]]
-    (0.349, [-0.295, 0.26, 0.035])
+    (0.349, [-0.295, 0.259, 0.035])
     """
     scaled = [z / temperature for z in logits]
     greatest = max(scaled)

@@ -96,7 +96,9 @@ class OptimizerRace(Widget):
                     linewidth=1.4, label=OPTIMIZERS[name])  # fmt: skip
         ax.set(xlim=surface.x, ylim=surface.y, xlabel="θ₁", ylabel="θ₂", title=surface.title)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
-        last = ", ".join(f"{OPTIMIZERS[name]} ({paths[name][-1][0]:.2g}, {paths[name][-1][1]:.2g})" for name in self.shown)
+        last = ", ".join(
+            f"{OPTIMIZERS[name]} ({paths[name][-1][0]:.2g}, {paths[name][-1][1]:.2g})" for name in self.shown
+        )
         alt = (
             f"Paths of optimizers over the contour lines of {surface.title}, from the same start. "
             f"After {self.steps} steps they stand at: {last}."
