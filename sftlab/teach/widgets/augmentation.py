@@ -8,10 +8,8 @@ import traitlets
 from .augment import IMAGE, WORDS, augment_image, augment_text, drawn
 from .base import Widget, picture, script, style
 
-TEXT, TEXT_LABEL = (
-    "The audit found nothing wrong, and not a single complaint reached the office in 12 months.",
-    "positive",
-)
+TEXT = "The audit found nothing wrong, and not a single complaint reached the office in 12 months."
+TEXT_LABEL = "positive"
 SYNONYMS = {
     "found": ["saw", "reported"], "wrong": ["amiss", "faulty"], "single": ["lone"], "complaint": ["grievance"],
     "reached": ["came to"], "office": ["bureau", "desk"], "audit": ["review", "inspection"], "good": ["fine", "decent"],

@@ -90,9 +90,7 @@ def read_bank(text: str, where: str = "quiz") -> tuple[str, list[Question]]:
             if not last:
                 problems.append(f"line {number}: a choice stands before the first question (## ...)")
             elif found[1] not in " xX" or not found[1]:
-                problems.append(
-                    f"line {number}: write [x] for a right choice and [ ] for a wrong one, not [{found[1]}]"
-                )
+                problems.append(f"line {number}: write [x] for a right choice, [ ] for a wrong one, not [{found[1]}]")
             else:
                 last.choices.append(Choice(found[2].strip(), found[1] in "xX", number))
         elif found := re.fullmatch(r"\s*>\s?(.*)", line):

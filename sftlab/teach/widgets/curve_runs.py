@@ -1,4 +1,4 @@
-"""The six training runs behind the learning-curve reader: real ones, of a small network, each with one condition changed.
+"""The six training runs behind the learning-curve reader: real ones, of a small network, each with one change.
 
 ``python -m sftlab.teach.widgets.curve_runs`` trains them again (a few seconds) and writes ``static/curves.json``.
 """

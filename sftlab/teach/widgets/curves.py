@@ -10,7 +10,7 @@ from .base import STATIC, Widget, picture, script, style
 DIAGNOSES = {
     "good": {
         "name": "healthy",
-        "sign": "both losses fall, then level out close to each other, and the held-out loss stays above the noise floor.",
+        "sign": "both losses fall and level out close together, the held-out one above the noise floor.",
         "seen": "Both losses fall and level out close together, and neither gets below what the noise allows.",
         "hint": "both curves fall smoothly and stay together.",
         "remedy": "Stop where the held-out loss is flat; more epochs bring nothing.",
@@ -39,7 +39,8 @@ DIAGNOSES = {
     "leak": {
         "name": "a leak: too good to be true",
         "sign": "both losses fall far below what the label noise allows.",
-        "seen": "A tenth of the labels is wrong by chance, so no honest model gets below about 0.33 nats. This one reaches 0.",
+        "seen": "A tenth of the labels is wrong by chance: no honest model gets below about 0.33 nats. This one "
+        "reaches 0.",
         "hint": "compare the held-out loss with the noise floor that is stated below the picture.",
         "remedy": "Look for the label among the inputs (here it was one), and for examples that stand in both sets.",
     },
@@ -49,7 +50,7 @@ DIAGNOSES = {
         "seen": "The training loss is smooth, so the weights are fine; only the measurement jumps. "
         "It is taken on 25 examples, drawn anew in each epoch.",
         "hint": "one of the curves is perfectly smooth.",
-        "remedy": "Measure on more held-out examples, the same ones in every epoch, and do not choose an epoch by this curve.",
+        "remedy": "Measure on more held-out examples, the same in every epoch; choose no epoch by this curve.",
     },
 }  # fmt: skip
 ORDER = ("overfit", "noisy", "good", "leak", "underfit", "rate")

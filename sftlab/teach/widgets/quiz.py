@@ -69,19 +69,19 @@ def _html(text: str) -> str:
     """Inline Markdown as HTML; mathematics as TeX that MathJax finds."""
     marks = [("code", "<code>{}</code>"), ("math", r"\({}\)"), ("strong", "<b>{}</b>"), ("emphasis", "<i>{}</i>")]
     pattern = r"`(?P<code>[^`]+)`|\$(?P<math>[^$]+)\$|\*\*(?P<strong>[^*]+)\*\*|\*(?P<emphasis>[^*\s][^*]*)\*"
-    wrap = dict(marks)
-    return re.sub(
-        pattern, lambda found: wrap[found.lastgroup].format(found[found.lastgroup]), escape(text, quote=False)
-    )
+    wrap, text = dict(marks), escape(text, quote=False)
+    return re.sub(pattern, lambda found: wrap[found.lastgroup].format(found[found.lastgroup]), text)
 
 
 def _blocks(text: str) -> str:
     """Paragraphs and fenced code as HTML."""
-    parts = re.split(r"```\w*\n(.*?)```", text, flags=re.DOTALL)
-    return "".join(
-        f"<pre>{escape(part.rstrip())}</pre>" if i % 2 else "".join(f"<p>{_html(p)}</p>" for p in part.split("\n\n") if p.strip())
-        for i, part in enumerate(parts)
-    )  # fmt: skip
+    html = []
+    for i, part in enumerate(re.split(r"```\w*\n(.*?)```", text, flags=re.DOTALL)):
+        if i % 2:
+            html.append(f"<pre>{escape(part.rstrip())}</pre>")
+        else:
+            html += [f"<p>{_html(block)}</p>" for block in part.split("\n\n") if block.strip()]
+    return "".join(html)
 
 
 def quiz(chapter: str) -> Quiz:

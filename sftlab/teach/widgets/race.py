@@ -92,8 +92,9 @@ class OptimizerRace(Widget):
         inks = ("#000000", "#0072B2", "#009E73", "#8a6100", "#D55E00", "#9c4a78")
         for name, line, ink, mark in zip(self.shown, styles, inks, "os^Dv*", strict=False):
             points = [p for p in paths[name] if abs(p[0]) < 100 and abs(p[1]) < 100]
-            ax.plot(*zip(*points, strict=True), linestyle=line, color=ink, marker=mark, markevery=max(1, len(points) // 6),
-                    linewidth=1.4, label=OPTIMIZERS[name])  # fmt: skip
+            every = max(1, len(points) // 6)
+            ax.plot(*zip(*points, strict=True), linestyle=line, color=ink, marker=mark, markevery=every, linewidth=1.4)
+            ax.lines[-1].set_label(OPTIMIZERS[name])
         ax.set(xlim=surface.x, ylim=surface.y, xlabel="θ₁", ylabel="θ₂", title=surface.title)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
         last = ", ".join(

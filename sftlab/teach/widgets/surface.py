@@ -52,9 +52,8 @@ class LossSurface(Widget):
         ax.plot(x, y, "o", color="#D55E00", markersize=8)
         if size > 0:
             reach = 0.15 * (spec["x"][1] - spec["x"][0]) / size
-            ax.annotate(
-                "", (x + reach * gx, y + reach * gy), (x, y), arrowprops={"arrowstyle": "->", "color": "#D55E00", "lw": 2}
-            )  # fmt: skip
+            arrow = {"arrowstyle": "->", "color": "#D55E00", "lw": 2}
+            ax.annotate("", (x + reach * gx, y + reach * gy), (x, y), arrowprops=arrow)
         ax.set(xlabel=self.names[0], ylabel=self.names[1], title=spec["title"], xlim=spec["x"], ylim=spec["y"])
         alt = (
             f"Contour lines of a loss over {self.names[0]} and {self.names[1]} ({spec['title']}), a point at "
