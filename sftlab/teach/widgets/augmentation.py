@@ -48,17 +48,17 @@ def bundled() -> list[dict]:
     lying = "a lying 6 is not read as a 6 any more."
     side = "a b on its side is no letter."
     made = [
-        ("the digit 6", "6", glyph("6", 44), {
+        ("the digit 6", "6", glyph("6", 60), {
             "mirror": "a mirrored 6 is no digit.", "half turn": "a 6 upside down is a 9.", "quarter turn": lying,
             "three quarter turn": lying, "mirror, half turn": "a 6 mirrored from top to bottom is no digit.",
             "mirror, quarter turn": lying, "mirror, three quarter turn": lying,
         }),
-        ("the letter b", "b", glyph("b", 42), {
+        ("the letter b", "b", glyph("b", 56), {
             "mirror": "a mirrored b is a d.", "half turn": "a b upside down is a q.", "quarter turn": side,
             "mirror, half turn": "a b mirrored from top to bottom is a p.", "three quarter turn": side,
             "mirror, quarter turn": side, "mirror, three quarter turn": side,
         }),
-        ("an arrow", "right", glyph("→", 42), {
+        ("an arrow", "right", glyph("→", 54), {
             "mirror": "it points left.", "half turn": "it points left.", "quarter turn": "it points up.",
             "three quarter turn": "it points down.", "mirror, quarter turn": "it points down.",
             "mirror, three quarter turn": "it points up.",

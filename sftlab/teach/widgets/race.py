@@ -13,7 +13,7 @@ from .surfaces import SURFACES, Pair
 OPTIMIZERS = {
     "gd": "GD", "momentum": "momentum", "nesterov": "Nesterov", "rmsprop": "RMSProp", "adam": "Adam", "adamw": "AdamW",
 }  # fmt: skip
-DEFAULTS = {"momentum": 0.9, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
+DEFAULTS = {"momentum": 0.9, "alpha": 0.99, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
 
 
 def trajectory(name: str, gradient: Callable, start: Pair, steps: int, settings: dict) -> list[Pair]:
@@ -24,8 +24,8 @@ def trajectory(name: str, gradient: Callable, start: Pair, steps: int, settings:
         gradient: gives the two partial derivatives at a point.
         start: the first point.
         steps: how many.
-        settings: ``rate`` (of GD, momentum, Nesterov), ``adaptive_rate`` (of the others), ``momentum``, ``beta1``,
-            ``beta2`` (RMSProp's alpha, too), ``weight_decay`` (of AdamW, decoupled).
+        settings: ``rate`` (of GD, momentum, Nesterov), ``adaptive_rate`` (of the others), ``momentum``, ``alpha`` (of
+            RMSProp), ``beta1``, ``beta2`` (of Adam and AdamW), ``weight_decay`` (of AdamW, decoupled).
 
     Raises:
         UnknownName: no such optimizer.
@@ -47,10 +47,11 @@ def trajectory(name: str, gradient: Callable, start: Pair, steps: int, settings:
                 point.append(theta - settings["rate"] * ahead)
             else:
                 rate, beta1, beta2 = settings["adaptive_rate"], settings["beta1"], settings["beta2"]
-                second[k] = beta2 * second[k] + (1 - beta2) * g * g
                 if name == "rmsprop":
+                    second[k] = settings["alpha"] * second[k] + (1 - settings["alpha"]) * g * g
                     point.append(theta - rate * g / (math.sqrt(second[k]) + eps))
                     continue
+                second[k] = beta2 * second[k] + (1 - beta2) * g * g
                 first[k] = beta1 * first[k] + (1 - beta1) * g
                 kept = theta * (1 - rate * settings["weight_decay"]) if name == "adamw" else theta
                 m, v = first[k] / (1 - beta1**t), second[k] / (1 - beta2**t)
@@ -71,6 +72,7 @@ class OptimizerRace(Widget):
     rate = traitlets.Float().tag(sync=True)
     adaptive_rate = traitlets.Float().tag(sync=True)
     momentum = traitlets.Float().tag(sync=True)
+    alpha = traitlets.Float().tag(sync=True)
     beta1 = traitlets.Float().tag(sync=True)
     beta2 = traitlets.Float().tag(sync=True)
     weight_decay = traitlets.Float().tag(sync=True)
@@ -121,7 +123,7 @@ def optimizer_race(
         rate: learning rate of GD, momentum and Nesterov; default: one that works on the surface.
         adaptive_rate: learning rate of RMSProp, Adam and AdamW.
         steps: 10 to 300.
-        settings: ``momentum`` (0.9), ``beta1`` (0.9), ``beta2`` (0.999), ``weight_decay`` (0.01).
+        settings: ``momentum`` (0.9), ``alpha`` (0.99), ``beta1`` (0.9), ``beta2`` (0.999), ``weight_decay`` (0.01).
 
     Raises:
         UnknownName: no such surface or setting.

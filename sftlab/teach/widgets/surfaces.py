@@ -85,7 +85,7 @@ def sample(loss: Callable, x: Pair, y: Pair, count: int = 33) -> dict[str, list[
         count: nodes along each.
 
     Returns:
-        dict: ``value``, ``dx``, ``dy``: rows along y, columns along x.
+        dict: ``value``, ``dx``, ``dy``, and ``dxy`` (by differences of dx): rows along y, columns along x.
 
     Raises:
         ValueError: the loss is not a single finite number somewhere, or does not depend on the weights.
@@ -111,24 +111,47 @@ def sample(loss: Callable, x: Pair, y: Pair, count: int = 33) -> dict[str, list[
                 row.append(number)
         for name, row in zip(found, rows, strict=True):
             found[name].append(row)
-    return found
+    step = (y[1] - y[0]) / (count - 1)
+    (twist,) = torch.gradient(torch.tensor(found["dx"], dtype=torch.float64), spacing=step, dim=0, edge_order=2)
+    return {**found, "dxy": twist.tolist()}
 
 
 def read_grid(grid: dict, x: Pair, y: Pair, at: Pair) -> tuple[float, Pair]:
-    """Value and gradient at a point of a sampled surface: bilinear between nodes, held at the rim.
+    """Value and gradient at a point of a sampled surface: bicubic between the nodes, held at the rim.
 
-    >>> read_grid({"value": [[0, 1], [2, 3]], "dx": [[1, 1]] * 2, "dy": [[2, 2]] * 2}, (0, 1), (0, 1), (0.5, 0.5))
-    (1.5, (1.0, 2.0))
+    >>> value, slopes = read_grid(sample(lambda a, b: a * b, (0, 1), (0, 2), count=3), (0, 1), (0, 2), (0.3, 0.7))
+    >>> round(value, 9), [round(slope, 9) for slope in slopes]
+    (0.21, [0.7, 0.3])
     """
-    places = []
-    for v, (low, high), count in zip(at, (x, y), (len(grid["value"][0]), len(grid["value"])), strict=True):
-        where = min(max((v - low) / (high - low), 0), 1) * (count - 1)
-        i = min(int(where), count - 2)
-        places.append((i, where - i))
-    (i, u), (j, v) = places
+    (i, u, hx), (j, v, hy) = (
+        _place(position, low, high, count)
+        for position, (low, high), count in zip(at, (x, y), (len(grid["value"][0]), len(grid["value"])), strict=True)
+    )
 
-    def read(name):
-        low, high = grid[name][j], grid[name][j + 1]
-        return (1 - v) * ((1 - u) * low[i] + u * low[i + 1]) + v * ((1 - u) * high[i] + u * high[i + 1])
+    def read(p, q):
+        return sum(
+            q[b] * (p[a] * grid["value"][j + b][i + a] + hx * p[2 + a] * grid["dx"][j + b][i + a])
+            + hy * q[2 + b] * (p[a] * grid["dy"][j + b][i + a] + hx * p[2 + a] * grid["dxy"][j + b][i + a])
+            for b in (0, 1)
+            for a in (0, 1)
+        )
 
-    return read("value"), (read("dx"), read("dy"))
+    return read(_basis(u), _basis(v)), (read(_steep(u), _basis(v)) / hx, read(_basis(u), _steep(v)) / hy)
+
+
+def _place(position: float, low: float, high: float, count: int) -> tuple[int, float, float]:
+    """The cell of a position, the share of the cell below it, and the cell's width."""
+    width = (high - low) / (count - 1)
+    where = min(max((position - low) / width, 0), count - 1)
+    cell = min(int(where), count - 2)
+    return cell, where - cell, width
+
+
+def _basis(t: float) -> tuple[float, ...]:
+    """Hermite's cubics at t: for the values at 0 and 1, then for the slopes there."""
+    return (1 + 2 * t) * (1 - t) ** 2, t * t * (3 - 2 * t), t * (1 - t) ** 2, t * t * (t - 1)
+
+
+def _steep(t: float) -> tuple[float, ...]:
+    """The derivatives of :func:`_basis`."""
+    return 6 * t * (t - 1), 6 * t * (1 - t), (1 - t) * (1 - 3 * t), t * (3 * t - 2)

@@ -81,17 +81,17 @@ function render({ model, el }) {
   const percent = (v) => `${Math.round(100 * v)} %`;
   const range = (label, name, min, max, step, show) => [name, slider({ label, min, max, step, show, change: (v) => change({ [name]: v }) })];
   const sliders = Object.fromEntries([
-    range("rotation", "rotation", -180, 180, 5, (v) => `${fixed(v, 0)}°`), range("crop, side kept", "crop", 0.3, 1, 0.05, percent),
+    range("rotation", "rotation", -180, 180, 5, (v) => `${fixed(v, 0)}°`), range("crop, side", "crop", 0.3, 1, 0.05, percent),
     range("brightness", "brightness", 0, 2, 0.05, percent), range("contrast", "contrast", 0, 2, 0.05, percent), range("noise", "noise", 0, 0.6, 0.02, percent),
     range("seed", "seed", 1, 99, 1, String),
   ]);
   const before = make("canvas", { role: "img" }), after = make("canvas", { role: "img" }), note = make("p", { class: "sl-note", role: "status" });
   const reset = make("button", { type: "button", click: () => store(model, { image: SETTINGS }) }, "Reset");
 
-  const id = unique("text"), text = make("textarea", { id, rows: 2, spellcheck: "false", input: () => store(model, { text: text.value }) });
+  const id = unique("text"), text = make("textarea", { id, rows: 3, spellcheck: "false", input: () => store(model, { text: text.value }) });
   const kinds = ["delete", "swap", "insert", "replace"].map((kind) => tick(kind, () => model.get("words")[kind], (v) => changeText({ [kind]: v })));
   const rate = slider({ label: "share of words", min: 0, max: 0.6, step: 0.02, show: percent, change: (v) => changeText({ rate: v }) });
-  const seed = slider({ label: "seed of the text", min: 1, max: 99, step: 1, change: (v) => changeText({ seed: v }) });
+  const seed = slider({ label: "seed of text", min: 1, max: 99, step: 1, change: (v) => changeText({ seed: v }) });
   const result = make("p", { class: "sl-result" }), textNote = make("p", { class: "sl-note", role: "status" });
   root.append(
     make("fieldset", {}, make("legend", {}, "A picture"),

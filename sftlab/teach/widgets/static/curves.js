@@ -72,6 +72,7 @@ function render({ model, el }) {
     }
     const right = runs.filter((r) => answers[r.key] === r.key).length;
     score.textContent = `${right} of ${runs.length} recognised${right === runs.length ? ": all of them." : ""}`;
+    again.hidden = Object.keys(answers).length === 0;
     next.hidden = choice !== run.key || right === runs.length;
   }
 

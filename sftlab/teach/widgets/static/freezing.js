@@ -28,7 +28,7 @@ function render({ model, el }) {
   const root = frame(el, "Which layers train?", "freezing");
   const names = model.get("names"), sizes = model.get("sizes"), most = Math.max(...sizes);
   const group = new Intl.NumberFormat("en");
-  const mebi = (bytes) => `${fixed(bytes / 2 ** 20, bytes < 2 ** 24 ? 2 : 1)} MiB`;
+  const mebi = (bytes) => (bytes < 2 ** 20 ? `${fixed(bytes / 1024, 1)} KiB` : `${fixed(bytes / 2 ** 20, bytes < 2 ** 24 ? 2 : 1)} MiB`);
   let brush = null, last = 0;  // the state that a pressed pointer paints, and the layer that was touched last
 
   const paint = (from, to, state) => store(model, {
@@ -103,8 +103,8 @@ function render({ model, el }) {
     const share = `${fixed(100 * cost.share, cost.share < 0.01 ? 3 : 1)} %`;
     summary.replaceChildren(make("b", { class: "sl-number sl-trained" }, group.format(cost.trained)), ` of ${group.format(cost.total)} parameters train: `, make("b", { class: "sl-share" }, share));
     bar.firstChild.style.width = `${100 * cost.share}%`;
-    const lines = [["weights", "4 bytes a parameter", cost.weights], ["gradients", "4 bytes a trained one", cost.gradients],
-      ["AdamW's two averages", "8 bytes a trained one", cost.optimizer], ["together", "without activations", cost.weights + cost.gradients + cost.optimizer]];
+    const lines = [["weights", "4 bytes each", cost.weights], ["gradients", "4 bytes each that trains", cost.gradients],
+      ["AdamW's two averages", "8 bytes each that trains", cost.optimizer], ["together", "without activations", cost.weights + cost.gradients + cost.optimizer]];
     facts.replaceChildren(make("caption", { class: "sl-hidden" }, "Memory of training in float32"),
       make("tbody", {}, lines.map(([what, how, bytes]) => make("tr", {}, make("th", { scope: "row" }, what), make("td", { class: "sl-muted" }, how), make("td", { class: "sl-number", "data-bytes": bytes }, mebi(bytes))))));
     plan.textContent = planText(names, trained);

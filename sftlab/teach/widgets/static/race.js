@@ -4,7 +4,7 @@ export const OPTIMIZERS = {
   gd: "GD", momentum: "momentum", nesterov: "Nesterov", rmsprop: "RMSProp", adam: "Adam", adamw: "AdamW",
 };
 
-// All points of a path, the start first. `s`: rate, adaptive_rate, momentum, beta1, beta2, weight_decay.
+// All points of a path, the start first. `s`: rate, adaptive_rate, momentum, alpha, beta1, beta2, weight_decay.
 export function trajectory(name, gradient, start, steps, s) {
   const path = [[...start]], first = [0, 0], second = [0, 0], eps = 1e-8;
   for (let t = 1; t <= steps; t++) {
@@ -16,7 +16,7 @@ export function trajectory(name, gradient, start, steps, s) {
         return theta - s.rate * (name === "nesterov" ? g[k] + s.momentum * first[k] : first[k]);
       }
       if (name === "rmsprop") {
-        second[k] = s.beta2 * second[k] + (1 - s.beta2) * g[k] * g[k];
+        second[k] = s.alpha * second[k] + (1 - s.alpha) * g[k] * g[k];
         return theta - (s.adaptive_rate * g[k]) / (Math.sqrt(second[k]) + eps);
       }
       first[k] = s.beta1 * first[k] + (1 - s.beta1) * g[k];
@@ -45,7 +45,7 @@ const SHAPES = [  // around (0, 0)
   "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0", "M-4-4H4V4H-4Z", "M0-5.5L5 4H-5Z", "M0-5.5L5 0L0 5.5L-5 0Z", "M0 5.5L5-4H-5Z",
   "M-5-1.7H-1.7V-5H1.7V-1.7H5V1.7H1.7V5H-1.7V1.7H-5Z",
 ];
-const SETTINGS = ["rate", "adaptive_rate", "momentum", "beta1", "beta2", "weight_decay"];
+const SETTINGS = ["rate", "adaptive_rate", "momentum", "alpha", "beta1", "beta2", "weight_decay"];
 
 function render({ model, el }) {
   const root = frame(el, "A race of optimizers", "race");
@@ -58,11 +58,11 @@ function render({ model, el }) {
   const plain = (label, name, max, step, digits) => slider({ label, min: 0, max, step, show: (v) => fixed(v, digits), change: (v) => store(model, { [name]: v }) });
   const controls = {
     rate: log("η of GD, momentum, Nesterov", "rate"), adaptive_rate: log("η of RMSProp, Adam, AdamW", "adaptive_rate"),
-    momentum: plain("momentum β", "momentum", 0.99, 0.01, 2), beta1: plain("Adam's β₁", "beta1", 0.99, 0.01, 2),
-    beta2: plain("Adam's β₂, RMSProp's α", "beta2", 0.999, 0.001, 3), weight_decay: plain("AdamW's weight decay", "weight_decay", 1, 0.01, 2),
+    momentum: plain("momentum β", "momentum", 0.99, 0.01, 2), alpha: plain("RMSProp's α", "alpha", 0.999, 0.001, 3), beta1: plain("Adam's β₁", "beta1", 0.99, 0.01, 2),
+    beta2: plain("Adam's β₂", "beta2", 0.999, 0.001, 3), weight_decay: plain("AdamW's weight decay", "weight_decay", 1, 0.01, 2),
   };
   const steps = slider({ label: "steps", min: 10, max: 300, step: 10, change: (v) => { pause(); now = v; store(model, { steps: v }); } });
-  const time = slider({ label: "shown up to step", min: 0, max: 300, step: 1, change: (v) => { pause(); now = v; show(); } });
+  const time = slider({ label: "step shown", min: 0, max: 300, step: 1, change: (v) => { pause(); now = v; show(); } });
   const play = make("button", { type: "button", class: "sl-main", click: () => (timer ? pause() : start()) }, "▶ Play");
   const one = make("button", { type: "button", click: () => { pause(); now = now >= model.get("steps") ? 1 : now + 1; show(); } }, "Step");
   const zero = make("button", { type: "button", click: () => { pause(); now = 0; show(); } }, "To the start");
@@ -85,6 +85,8 @@ function render({ model, el }) {
       make("div", {}, place, make("div", { class: "sl-row" }, play, one, zero), time.row),
       make("div", {}, table, note)),
     make("fieldset", { class: "sl-settings" }, make("legend", {}, "Settings"), SETTINGS.map((name) => controls[name].row), steps.row));
+  const about = "Lost: ten widths of the picture away. Arrived: the loss is within 0.001 of the least.";
+  note.after(make("p", { class: "sl-muted" }, about));
   const say = announcer(root);
 
   function start() {
@@ -130,7 +132,7 @@ function render({ model, el }) {
       row.shown.checked = shown.includes(row.name);
       const loss = surface.value(...path[Math.min(now, path.length - 1)]);
       row.loss.textContent = gone && !(Math.abs(loss) < 1e300) ? "overflow" : short(loss);
-      row.state.textContent = gone ? `✗ diverged at step ${lost}` : loss - spec.lowest < 1e-3 ? "✓ at the minimum" : "on its way";
+      row.state.textContent = gone ? `✗ lost at ${lost}` : loss - spec.lowest < 1e-3 ? "✓ arrived" : "on its way";
       if (!row.shown.checked) return;
       const style = `stroke:var(${INKS[i]})`, d = "M" + points.map((p) => p.map((v) => Math.max(-1e4, Math.min(1e4, v)).toFixed(1)).join(" ")).join("L");
       marks.push(draw("path", { class: "sl-halo", d }), draw("path", { class: "sl-path", d, style, "stroke-dasharray": DASHES[i] }));

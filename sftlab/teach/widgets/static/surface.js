@@ -85,7 +85,7 @@ function render({ model, el }) {
     marks.push(draw("line", { class: "sl-step", x1: px, y1: py, x2: drawing.at(...next)[0], y2: drawing.at(...next)[1] }));
     if (size > 1e-9) {
       const ux = gx / (spec.x[1] - spec.x[0]), uy = -gy / (spec.y[1] - spec.y[0]), norm = Math.hypot(ux, uy);
-      const length = Math.min(95, 16 + 18 * Math.log1p(size)), [ax, ay] = [ux / norm, uy / norm];
+      const length = Math.min(75, 12 + 12 * Math.log1p(size)), [ax, ay] = [ux / norm, uy / norm];
       const tip = [px + ax * length, py + ay * length];
       marks.push(draw("path", { class: "sl-arrow", d: `M${px} ${py}L${tip[0]} ${tip[1]}M${tip[0] - 9 * ax - 5 * ay} ${tip[1] - 9 * ay + 5 * ax}L${tip[0]} ${tip[1]}L${tip[0] - 9 * ax + 5 * ay} ${tip[1] - 9 * ay - 5 * ax}` }));
     }

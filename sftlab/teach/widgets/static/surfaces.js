@@ -19,18 +19,31 @@ export const SURFACES = {
   },
 };
 
-// A surface given by its values and gradients at the nodes of a regular grid, bilinear in between and held at the rim.
-// value[row][column]: rows go along y, columns along x.
-export function gridSurface({ value, dx, dy }, [x0, x1], [y0, y1]) {
-  const rows = value.length, columns = value[0].length;
-  const place = (v, low, high, count) => {
-    const at = Math.min(Math.max((v - low) / (high - low), 0), 1) * (count - 1);
-    const i = Math.min(Math.floor(at), count - 2);
+// A surface given at the nodes of a regular grid by value, slopes dx, dy and twist dxy; in between the bicubic that has
+// all of these at the nodes, held at the rim. value[row][column]: rows go along y, columns along x.
+export function gridSurface(grid, [x0, x1], [y0, y1]) {
+  const rows = grid.value.length, columns = grid.value[0].length;
+  const hx = (x1 - x0) / (columns - 1), hy = (y1 - y0) / (rows - 1);
+  const place = (v, low, h, count) => {
+    const at = Math.min(Math.max((v - low) / h, 0), count - 1), i = Math.min(Math.floor(at), count - 2);
     return [i, at - i];
   };
-  const read = (table, x, y) => {
-    const [i, u] = place(x, x0, x1, columns), [j, v] = place(y, y0, y1, rows);
-    return (1 - v) * ((1 - u) * table[j][i] + u * table[j][i + 1]) + v * ((1 - u) * table[j + 1][i] + u * table[j + 1][i + 1]);
+  // Hermite's cubics at t: for the values at 0 and 1, then for the slopes there; and their derivatives.
+  const basis = (t) => [(1 + 2 * t) * (1 - t) ** 2, t * t * (3 - 2 * t), t * (1 - t) ** 2, t * t * (t - 1)];
+  const steep = (t) => [6 * t * (t - 1), 6 * t * (1 - t), (1 - t) * (1 - 3 * t), t * (3 * t - 2)];
+  const read = (x, y, alongX, alongY) => {
+    const [i, u] = place(x, x0, hx, columns), [j, v] = place(y, y0, hy, rows), p = alongX(u), q = alongY(v);
+    let sum = 0;
+    for (const b of [0, 1]) {
+      for (const a of [0, 1]) {
+        const at = (name) => grid[name][j + b][i + a];
+        sum += q[b] * (p[a] * at("value") + hx * p[2 + a] * at("dx")) + hy * q[2 + b] * (p[a] * at("dy") + hx * p[2 + a] * at("dxy"));
+      }
+    }
+    return sum;
   };
-  return { value: (x, y) => read(value, x, y), gradient: (x, y) => [read(dx, x, y), read(dy, x, y)] };
+  return {
+    value: (x, y) => read(x, y, basis, basis),
+    gradient: (x, y) => [read(x, y, steep, basis) / hx, read(x, y, basis, steep) / hy],
+  };
 }
