@@ -272,7 +272,12 @@ def bundled(checkpoint, tmp_path_factory, monkeypatch):
     root = tmp_path_factory.mktemp("data")
     folder.rename(root / "tiny")
     files = {p.name: assets.sha256(p) for p in (root / "tiny").iterdir()}
-    about = {"name": "tiny", "kind": "checkpoint", "files": files, "facts": {"tasks": ["text classification", "token tagging"], "max_tokens": 24}}
+    about = {
+        "name": "tiny",
+        "kind": "checkpoint",
+        "files": files,
+        "facts": {"tasks": ["text classification", "token tagging"], "max_tokens": 24},
+    }
     (root / "tiny" / "asset.json").write_text(json.dumps(about), encoding="utf-8")
     monkeypatch.setattr(assets, "bundled_root", lambda: root)
     return root

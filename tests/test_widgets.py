@@ -1,4 +1,4 @@
-"""The widgets: JavaScript and Python compute the same, and what torch computes; state, static forms, the quiz's bank."""
+"""The widgets: JavaScript and Python compute what torch computes; state, static forms, the quiz's bank."""
 
 import base64
 import html
@@ -21,10 +21,10 @@ import sftlab as sl
 from sftlab.errors import BadData, SftlabError, UnknownName
 
 pytest.importorskip("anywidget", reason='the widgets need anywidget: pip install -e ".[lab]"')
-from ipywidgets.embed import embed_data  # noqa: E402
+from ipywidgets.embed import embed_data
 
-from sftlab.teach import chapters  # noqa: E402
-from sftlab.teach.widgets import augment, bank, base, curve_runs, curves, freezing, logits, quiz, race, surfaces  # noqa: E402
+from sftlab.teach import chapters
+from sftlab.teach.widgets import augment, bank, base, curve_runs, curves, freezing, logits, quiz, race, surfaces
 
 BESIDE = str(Path(sys.executable).parent)  # the extra `book` brings Node.js as a Python package
 NODE = shutil.which("node", path=os.pathsep.join([BESIDE, os.environ.get("PATH", "")]))
@@ -221,7 +221,8 @@ def test_surfaces_in_javascript(js):
     given = {name: points(surface) for name, surface in surfaces.SURFACES.items()}
     found = js(
         "surfaces",
-        "Object.entries(d).map(([n, ps]) => ps.map((p) => [m.SURFACES[n].value(...p), ...m.SURFACES[n].gradient(...p)]))",
+        "Object.entries(d).map(([n, ps]) => ps.map((p) => "
+        "[m.SURFACES[n].value(...p), ...m.SURFACES[n].gradient(...p)]))",
         given,
     )
     for (name, at), rows in zip(given.items(), found, strict=True):
@@ -253,7 +254,8 @@ def test_sampled_surface(js):
         close((shown.at(p[0] + h, p[1])[0] - shown.at(p[0] - h, p[1])[0]) / (2 * h), slopes[0], 1e-6)
     found = js(
         "surfaces",
-        "d.at.map((p) => { const s = m.gridSurface(d.grid, [-4, 4], [-3, 5]); return [s.value(...p), ...s.gradient(...p)]; })",
+        "{ const s = m.gridSurface(d.grid, [-4, 4], [-3, 5]);"
+        " return d.at.map((p) => [s.value(...p), ...s.gradient(...p)]); }",
         {"grid": shown.grid, "at": [*at, [-9, 9]]},
     )
     close(found, [[shown.at(*p)[0], *shown.at(*p)[1]] for p in [*at, [-9, 9]]])
@@ -349,7 +351,8 @@ def test_bounds_divide_stable_from_lost(js, name):
 
 @needs_node
 def test_divergence_is_seen(js):
-    expression = "[m.divergesAt([[0, 0], [5, 0], [99, 0]], [-3, 3], [-3, 3]), m.divergesAt([[0, 0]], [-3, 3], [-3, 3]), m.divergesAt([[0, 0], [NaN, 0]], [-3, 3], [-3, 3])]"
+    paths = "[[[0, 0], [5, 0], [99, 0]], [[0, 0]], [[0, 0], [NaN, 0]]]"
+    expression = f"{paths}.map((path) => m.divergesAt(path, [-3, 3], [-3, 3]))"
     assert js("surfaces plane race", expression) == [2, -1, 1]
 
 
@@ -438,9 +441,12 @@ def test_freezing_counts_tied_weights_once_and_refuses():
 # Tokens
 
 SENTENCES = [
-    "", " ", "Hello, world!", "Fine-tuning's un-frozen layers: $3.50 (or €4)…", "Ünïcödé café naïve Ångström ﬁne İstanbul ẞtraße",
-    "你好，世界。漢字とかな 한국어", "emoji 😀👍🏽 ❤️ 👩‍👩‍👧", "tabs\tand\nlines\r\nand\u00a0spaces\u200b\u2009", "a" * 101, "antidisestablishmentarianism",
-    "[CLS] typed [MASK] by [SEP] hand [UNK][PAD] [cls]", "Привет мир, Ελληνικά ΣΊΣΥΦΟΣ, עברית, العربية, हिन्दी", "\x00\x01\x0b\x0c\x85\ufffd\ufeff soft\u00adhyphen",
+    "", " ", "Hello, world!", "Fine-tuning's un-frozen layers: $3.50 (or €4)…",
+    "Ünïcödé café naïve Ångström ﬁne İstanbul ẞtraße",
+    "你好，世界。漢字とかな 한국어", "emoji 😀👍🏽 ❤️ 👩‍👩‍👧",
+    "tabs\tand\nlines\r\nand\u00a0spaces\u200b\u2009", "a" * 101, "antidisestablishmentarianism",
+    "[CLS] typed [MASK] by [SEP] hand [UNK][PAD] [cls]", "Привет мир, Ελληνικά ΣΊΣΥΦΟΣ, עברית, العربية, हिन्दी",
+    "\x00\x01\x0b\x0c\x85\ufffd\ufeff soft\u00adhyphen",
     "“quotes” ‘single’ — – ‑ ~ ^ ` | < > = +", "½ ² ① Ⅷ ™ ©", "😀😀 ⅓ ﷽ 𝔘𝔫𝔦", "don't stop-believing e-mail@x.org http://x.org/?a=1&b=2",
 ]  # fmt: skip
 
@@ -452,7 +458,8 @@ def test_tokens_are_hugging_faces(js):
     given = [[text, length] for text in SENTENCES for length in (4, 12, 64)]
     found = js(
         "tokens",
-        "{ const { ids } = await m.readVocabulary(d.vocabulary); return d.given.map(([t, n]) => m.encode(t, ids, true, n)); }",
+        "{ const { ids } = await m.readVocabulary(d.vocabulary);"
+        " return d.given.map(([t, n]) => m.encode(t, ids, true, n)); }",
         {"vocabulary": explorer.vocabulary, "given": given},
     )
     for (text, length), result in zip(given, found, strict=True):
@@ -496,8 +503,10 @@ def changes(count=12):
     draw = random.Random(3)
     for _ in range(count):
         yield {
-            "flip_x": draw.random() < 0.5, "flip_y": draw.random() < 0.5, "rotation": draw.uniform(-180, 180), "crop": draw.uniform(0.3, 1),
-            "brightness": draw.uniform(0, 2), "contrast": draw.uniform(0, 2), "noise": draw.choice([0, 0.2]), "seed": draw.randint(1, 99),
+            "flip_x": draw.random() < 0.5, "flip_y": draw.random() < 0.5, "rotation": draw.uniform(-180, 180),
+            "crop": draw.uniform(0.3, 1),
+            "brightness": draw.uniform(0, 2), "contrast": draw.uniform(0, 2),
+            "noise": draw.choice([0, 0.2]), "seed": draw.randint(1, 99),
         }  # fmt: skip
 
 
@@ -552,7 +561,8 @@ def test_texts_in_javascript(js):
     }
     found = js(
         "augment",
-        "d.all.map((s) => { const f = m.augmentText(d.text, s, d.synonyms, d.fillers); return [f, m.endangered(f, d.critical)]; })",
+        "d.all.map((s) => m.augmentText(d.text, s, d.synonyms, d.fillers))"
+        ".map((f) => [f, m.endangered(f, d.critical)])",
         data,
     )
     seen = set()
@@ -592,7 +602,8 @@ def test_curves_show_what_they_are_said_to_show():
     found = curves.curves()
     last = {name: (run["train"][-1], run["val"][-1]) for name, run in found.items()}
     jumps = {
-        name: {part: np.abs(np.diff(values[5:], 2)).mean() for part, values in run.items()} for name, run in found.items()
+        name: {part: np.abs(np.diff(values[5:], 2)).mean() for part, values in run.items()}
+        for name, run in found.items()
     }
     turns = {
         name for name, run in found.items() if run["val"][-1] > min(run["val"]) + 0.3 and jumps[name]["val"] < 0.05
@@ -721,7 +732,8 @@ def test_formulas_become_mathml(js):
     """Scripts, fractions and sums are built; what is not known stays readable."""
     tree = js(
         "tex",
-        r"""[String.raw`-\log p_{y_i}`, String.raw`\frac{e^{z_k}}{\sum_j e^{z_j}}`, String.raw`x_1^2`, String.raw`\foo 3`, String.raw`\text{if } n`].map(m.texTree)""",
+        "d.map(m.texTree)",
+        [r"-\log p_{y_i}", r"\frac{e^{z_k}}{\sum_j e^{z_j}}", "x_1^2", r"\foo 3", r"\text{if } n"],
     )
     flat = [json.dumps(t, ensure_ascii=False) for t in tree]
     assert '"msub"' in flat[0] and '"log"' in flat[0] and '"−"' in flat[0]

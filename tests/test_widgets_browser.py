@@ -80,7 +80,8 @@ def open_page(browser, folder):
     def open_(name, *, width=800, theme="light", system="light", **options):
         file = f"{name}.html"
         if not (folder / file).exists():
-            widget_page.write(folder, file, [MAKERS[name]()])
+            made = MAKERS.values() if name == "all" else [MAKERS[name]]
+            widget_page.write(folder, file, [make() for make in made])
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=system, **options)
         contexts.append(context)
         context.route(re.compile("^(?!blob:|data:)"), answer)
@@ -156,6 +157,24 @@ def test_theme_follows_the_page_before_the_system(open_page, mark, system, dark)
     assert (colour != "rgb(255, 255, 255)") is dark, colour
 
 
+def test_widgets_share_a_page(open_page):
+    """All on one page, as in the book: each keeps its look, whichever style came last."""
+    single = {}
+    look = "(e) => ['borderTop', 'padding', 'margin', 'display', 'font'].map((p) => getComputedStyle(e)[p]).join()"
+    parts = {
+        "quiz": "fieldset",
+        "race": ".sl-settings .sl-slider",
+        "logits": "td",
+        "curves": "fieldset",
+        "tokens": "li",
+    }
+    for name, part in parts.items():
+        single[name] = open_page(name).locator(f".sl-{name} {part}").first.evaluate(look)
+    page = open_page("all")
+    page.wait_for_function(f"document.querySelectorAll('.sl-widget').length === {len(MAKERS)}")
+    assert {name: page.locator(f".sl-{name} {part}").first.evaluate(look) for name, part in parts.items()} == single
+
+
 # One by one
 
 
@@ -211,7 +230,9 @@ def test_surface_by_keyboard_and_pointer(open_page):
     page.mouse.move(*middle)
     page.mouse.up()
     assert [read("dx"), read("dy") / 20] == pytest.approx([0, 0], abs=0.03)
-    page.get_by_label("surface", exact=True).select_option("saddle")
+    choose = page.get_by_label("surface", exact=True)
+    assert choose.locator("option").first.inner_text() == "ill-conditioned quadratic"
+    choose.select_option("saddle")
     assert "saddle" in page.locator(".sl-muted").first.inner_text() and read("dx") == pytest.approx(-1.7, abs=1e-6)
 
 
@@ -338,8 +359,11 @@ def test_curves(open_page):
     page = open_page("curves")
     page.get_by_role("radio", name="healthy").check()
     assert "Not this" in page.locator(".sl-note").inner_text()
-    names = {run["key"]: sl.curve_reader().diagnoses[run["key"]]["name"] for run in sl.curve_reader().runs}
-    for i, name in enumerate(names.values()):
+    reader = sl.curve_reader()
+    names = {diagnosis["key"]: diagnosis["name"] for diagnosis in reader.diagnoses}
+    shown = page.locator(".sl-widget fieldset").nth(1).locator("label").all_inner_texts()
+    assert shown == list(names.values()), "in the order in which they were written"
+    for i, name in enumerate(names[run["key"]] for run in reader.runs):
         page.locator(".sl-widget fieldset").first.locator("input").nth(i).check()
         page.get_by_role("radio", name=name).check()
         assert page.locator(".sl-note").inner_text().startswith("✓ Right.")

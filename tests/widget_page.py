@@ -24,7 +24,8 @@ def write(folder: Path, name: str, widgets: list, head: str = "") -> Path:
     """Write the page and what it needs into a folder; gives the page's path."""
     for file in ("widget-host.js", "sftlab.css"):
         shutil.copy(BOOK / file, folder)
-    state = json.dumps(embed_data(views=widgets, drop_defaults=False)["manager_state"]).replace("</", r"<\/")
+    stored = embed_data(views=widgets, drop_defaults=False)["manager_state"]
+    state = json.dumps(stored, sort_keys=True).replace("</", r"<\/")  # nbformat sorts the keys of dictionaries
     page = folder / name
     page.write_text(
         f"""<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Widgets</title>

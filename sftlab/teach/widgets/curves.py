@@ -88,7 +88,7 @@ class CurveReader(Widget):
     _esm = script("curves")
     _css = style("curves")
     runs = traitlets.List().tag(sync=True)
-    diagnoses = traitlets.Dict().tag(sync=True)
+    diagnoses = traitlets.List().tag(sync=True)
     about = traitlets.Unicode().tag(sync=True)
     answers = traitlets.Dict().tag(sync=True)
     done = traitlets.Bool(False).tag(sync=True)
@@ -132,4 +132,8 @@ def curve_reader() -> CurveReader:
     (['overfit', 'noisy'], False)
     """
     stored = curves()
-    return CurveReader(runs=[{"key": key, **stored[key]} for key in ORDER], diagnoses=DIAGNOSES, about=ABOUT)
+    return CurveReader(
+        runs=[{"key": key, **stored[key]} for key in ORDER],
+        diagnoses=[{"key": key, **texts} for key, texts in DIAGNOSES.items()],
+        about=ABOUT,
+    )

@@ -65,7 +65,7 @@ class OptimizerRace(Widget):
 
     _esm = script("surfaces", "plane", "race")
     _css = style("plane", "race")
-    specs = traitlets.Dict().tag(sync=True)
+    specs = traitlets.List().tag(sync=True)
     surface = traitlets.Unicode().tag(sync=True)
     steps = traitlets.Int(100).tag(sync=True)
     shown = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -148,5 +148,5 @@ def optimizer_race(
             raise ValueError(f"{name} must lie between 0 and {1 if name == 'weight_decay' else 0.999}, not {value}")
     if not 10 <= steps <= 300:
         raise ValueError(f"steps must lie between 10 and 300, not {steps}")
-    specs = {key: surface.spec() for key, surface in SURFACES.items()}
+    specs = [named.spec(key) for key, named in SURFACES.items()]
     return OptimizerRace(specs=specs, surface=surface, steps=int(steps), shown=list(OPTIMIZERS), **rates, **values)

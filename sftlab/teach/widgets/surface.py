@@ -14,7 +14,7 @@ class LossSurface(Widget):
 
     _esm = script("surfaces", "plane", "surface")
     _css = style("plane", "surface")
-    specs = traitlets.Dict().tag(sync=True)
+    specs = traitlets.List().tag(sync=True)
     spec = traitlets.Dict().tag(sync=True)
     grid = traitlets.Dict().tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -44,7 +44,7 @@ class LossSurface(Widget):
         """Contours, the point and the direction of the gradient."""
         from ...study.plots import axes
 
-        spec = self.spec if self.grid else self.specs[self.surface]
+        spec = self.spec if self.grid else SURFACES[self.surface].spec()
         figure, ax = axes(width=4.2, height=3.8)
         contours(ax, self.at, spec["x"], spec["y"])
         (x, y), (gx, gy) = self.point, self.gradient
@@ -121,7 +121,7 @@ def loss_surface(
     if not (shown.x[0] <= start[0] <= shown.x[1] and shown.y[0] <= start[1] <= shown.y[1]):
         raise ValueError(f"the start {start} lies outside of the picture, x {shown.x} and y {shown.y}")
     return LossSurface(
-        specs={} if grid else {key: surface.spec() for key, surface in SURFACES.items()},
+        specs=[] if grid else [surface.spec(key) for key, surface in SURFACES.items()],
         spec={**shown.spec(), "start": list(map(float, start))} if grid else {},
         grid=grid, names=list(names), surface=name, point=[float(v) for v in start], rate=rate or shown.rates[0],
     )  # fmt: skip

@@ -34,10 +34,10 @@ class Surface:
     lowest: float
     curvature: float | None = None
 
-    def spec(self) -> dict:
+    def spec(self, key: str = "") -> dict:
         """What the JavaScript needs to know besides the functions, which it has itself."""
         shown = ("title", "formula", "x", "y", "start", "rates", "lowest", "curvature")
-        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in shown}
+        return {"key": key} | {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in shown}
 
 
 # Products instead of powers: a float's power raises OverflowError where its product becomes infinity.

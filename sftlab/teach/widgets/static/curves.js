@@ -17,7 +17,8 @@ export function explain(diagnoses, truth, choice) {
 
 function render({ model, el }) {
   const root = frame(el, "Read the learning curve", "curves");
-  const runs = model.get("runs"), diagnoses = model.get("diagnoses"), keys = Object.keys(diagnoses);
+  const runs = model.get("runs"), keys = model.get("diagnoses").map((d) => d.key);
+  const diagnoses = Object.fromEntries(model.get("diagnoses").map((d) => [d.key, d]));
   const letters = runs.map((_, i) => String.fromCharCode(65 + i));
   let current = 0;
   const pick = radios({ legend: "Run", choices: letters, change: (i) => { current = i; show(); } });

@@ -28,7 +28,7 @@ function render({ model, el }) {
   const root = frame(el, "Which layers train?", "freezing");
   const names = model.get("names"), sizes = model.get("sizes"), most = Math.max(...sizes);
   const group = new Intl.NumberFormat("en");
-  const mebi = (bytes) => (bytes < 2 ** 20 ? `${fixed(bytes / 1024, 1)} KiB` : `${fixed(bytes / 2 ** 20, bytes < 2 ** 24 ? 2 : 1)} MiB`);
+  const mebi = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 2 ** 20 ? `${fixed(bytes / 1024, 1)} KiB` : `${fixed(bytes / 2 ** 20, bytes < 2 ** 24 ? 2 : 1)} MiB`);
   let brush = null, last = 0;  // the state that a pressed pointer paints, and the layer that was touched last
 
   const paint = (from, to, state) => store(model, {

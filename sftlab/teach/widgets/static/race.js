@@ -49,10 +49,10 @@ const SETTINGS = ["rate", "adaptive_rate", "momentum", "alpha", "beta1", "beta2"
 
 function render({ model, el }) {
   const root = frame(el, "A race of optimizers", "race");
-  const specs = model.get("specs"), names = Object.keys(OPTIMIZERS);
+  const specs = Object.fromEntries(model.get("specs").map((s) => [s.key, s])), names = Object.keys(OPTIMIZERS);
   let drawing, runs = {}, now = model.get("steps"), timer = null, computed = "";
 
-  const choose = options("surface", Object.entries(specs).map(([key, s]) => [key, s.title]), (key) =>
+  const choose = options("surface", model.get("specs").map((s) => [s.key, s.title]), (key) =>
     store(model, { surface: key, rate: specs[key].rates[0], adaptive_rate: specs[key].rates[1] }));
   const log = (label, name) => slider({ label, min: -4, max: 0.5, step: 0.02, show: (v) => short(10 ** v), change: (v) => store(model, { [name]: 10 ** v }) });
   const plain = (label, name, max, step, digits) => slider({ label, min: 0, max, step, show: (v) => fixed(v, digits), change: (v) => store(model, { [name]: v }) });
@@ -71,9 +71,9 @@ function render({ model, el }) {
       const others = model.get("shown").filter((n) => n !== name);
       store(model, { shown: event.target.checked ? names.filter((n) => n === name || others.includes(n)) : others });
     } }),
-    sample: draw("svg", { viewBox: "0 0 44 14", width: 44, height: 14, "aria-hidden": "true" },
-      draw("path", { d: "M2 7H42", class: "sl-path", style: `stroke:var(${INKS[i]})`, "stroke-dasharray": DASHES[i] }),
-      draw("path", { d: SHAPES[i], class: "sl-shape", style: `fill:var(${INKS[i]})`, transform: "translate(22 7)" })),
+    sample: draw("svg", { viewBox: "0 0 34 14", width: 34, height: 14, "aria-hidden": "true" },
+      draw("path", { d: "M1 7H33", class: "sl-path", style: `stroke:var(${INKS[i]})`, "stroke-dasharray": DASHES[i] }),
+      draw("path", { d: SHAPES[i], class: "sl-shape", style: `fill:var(${INKS[i]})`, transform: "translate(17 7)" })),
     loss: make("td", { class: "sl-number" }), state: make("td"), name,
   }));
   const table = make("table", { class: "sl-table" }, make("caption", { class: "sl-hidden" }, "Loss and state of each optimizer at the step that is shown"),

@@ -2,11 +2,11 @@
 
 function render({ model, el }) {
   const root = frame(el, "A loss over two weights", "surface");
-  const names = model.get("names"), specs = model.get("specs");
+  const names = model.get("names"), specs = Object.fromEntries(model.get("specs").map((s) => [s.key, s]));
   const own = Object.keys(model.get("grid")).length > 0;
   let surface, drawing, spec;  // of the surface that is shown
 
-  const choose = options("surface", Object.entries(specs).map(([key, s]) => [key, s.title]), (key) =>
+  const choose = options("surface", model.get("specs").map((s) => [s.key, s.title]), (key) =>
     store(model, { surface: key, point: specs[key].start, path: [], rate: specs[key].rates[0] }));
   const place = make("div", {
     class: "sl-place", tabindex: 0, role: "application", "aria-roledescription": "movable point",
