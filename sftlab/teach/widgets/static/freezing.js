@@ -29,7 +29,7 @@ function render({ model, el }) {
   const names = model.get("names"), sizes = model.get("sizes"), most = Math.max(...sizes);
   const group = new Intl.NumberFormat("en");
   const mebi = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 2 ** 20 ? `${fixed(bytes / 1024, 1)} KiB` : `${fixed(bytes / 2 ** 20, bytes < 2 ** 24 ? 2 : 1)} MiB`);
-  let brush = null, last = 0;  // the state that a pressed pointer paints, and the layer that was touched last
+  let brush = null, painted = false, last = 0;  // what a pressed mouse paints, whether it has, the last layer touched
 
   const paint = (from, to, state) => store(model, {
     trained: model.get("trained").map((old, i) => (i >= Math.min(from, to) && i <= Math.max(from, to) ? state : old)),
@@ -43,23 +43,32 @@ function render({ model, el }) {
     make("span", { class: "sl-size", "aria-hidden": "true" }, make("i", { style: `width:${Math.max(1.5, (100 * Math.sqrt(sizes[i])) / Math.sqrt(most))}%` })),
     make("span", { class: "sl-number sl-count" }, group.format(sizes[i])), make("span", { class: "sl-state", "aria-hidden": "true" })));
   const list = make("div", { class: "sl-list", role: "group", "aria-label": "Layers from input to output; a ticked layer trains" }, rows);
-  // A click toggles, a drag paints, a click with Shift paints all from the last one touched. All three through here.
+  // A mouse paints from the moment it is pressed. A finger scrolls the list, so its tap counts when it has become a
+  // click, and so do Space and what a screen reader sends. Shift paints all from the last layer touched.
   rows.forEach((row, i) => {
     row.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || event.pointerType === "touch") return;  // a finger scrolls the list; its tap comes as a click
+      if (event.button !== 0 || event.pointerType === "touch") return;
       brush = event.shiftKey ? model.get("trained")[last] : !model.get("trained")[i];
+      painted = true;
       paint(event.shiftKey ? last : i, i, brush);
       last = i;
     });
-    row.addEventListener("pointerenter", (event) => { if (brush !== null && event.buttons & 1) { paint(last, i, brush); last = i; } });
+    row.addEventListener("pointerenter", (event) => {
+      if (brush === null || !(event.buttons & 1)) return;
+      paint(last, i, brush);
+      last = i;
+    });
     row.addEventListener("click", (event) => {
-      if (event.target === boxes[i] && event.detail === 0) { paint(i, i, boxes[i].checked); last = i; return; }  // by keyboard
       event.preventDefault();
-      if (event.pointerType === "touch") { paint(i, i, !model.get("trained")[i]); last = i; }
-      setTimeout(refresh);  // the browser takes a prevented box back after this
+      if (!painted) paint(i, i, !model.get("trained")[i]);
+      last = i;
+      setTimeout(refresh);  // after this the browser puts a prevented box back to what it was
     });
   });
-  const lift = () => { brush = null; };
+  const lift = () => {
+    brush = null;
+    setTimeout(() => { painted = false; });  // after the click that follows
+  };
   addEventListener("pointerup", lift);
 
   function onKey(event, i) {
