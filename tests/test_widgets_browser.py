@@ -238,7 +238,7 @@ def test_surface_by_keyboard_and_pointer(open_page):
 
 def test_own_surface(open_page):
     page = open_page("own")
-    move(page, "w₁", "End", 1)
+    move(page, "θ₁", "End", 1)
     assert number(page.locator(".sl-loss").inner_text()) == pytest.approx((3 * -1.8 - 1) ** 2, abs=1e-6)
     assert page.get_by_label("surface", exact=True).count() == 0
 

@@ -70,12 +70,15 @@ class LogitsExplorer(Widget):
             bar.set_hatch("//" if value < 0 else "")
         right.axhline(0, color="black", linewidth=1)
         right.set(ylabel="gradient of the loss", title=f"right label: {self.labels[self.label]}")
-        said = ", ".join(f"{n} {p:.3f}" for n, p in zip(self.labels, found["probabilities"], strict=True))
-        return picture(
-            figure,
-            f"Two bar charts: probabilities {said}, and the gradient, which is negative "
-            f"only for the right label {self.labels[self.label]}; the loss is {found['loss']:.3f} nats.",
+        said = {
+            name: ", ".join(f"{label} {v:.3f}" for label, v in zip(self.labels, found[name], strict=True))
+            for name in ("probabilities", "gradient")
+        }
+        alt = (
+            f"Two bar charts. Probabilities: {said['probabilities']}. Gradient of the loss: {said['gradient']}. "
+            f"The right label is {self.labels[self.label]}, the loss {found['loss']:.3f} nats."
         )
+        return picture(figure, alt)
 
 
 def logits_explorer(

@@ -82,7 +82,7 @@ def loss_surface(
     y: Pair = (-3.0, 3.0),
     start: Pair | None = None,
     rate: float | None = None,
-    names: tuple[str, str] = ("w₁", "w₂"),
+    names: tuple[str, str] = ("θ₁", "θ₂"),
     title: str = "a loss over two weights",
 ) -> LossSurface:
     """A point to drag, or to move by arrow keys, over a loss of two weights; value, gradient and next step follow.
