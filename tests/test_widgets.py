@@ -358,7 +358,7 @@ def test_divergence_is_seen(js):
 
 def test_race_that_overflows_has_a_static_form():
     lost = sl.optimizer_race("rosenbrock", rate=1.0, adaptive_rate=3.0)
-    assert "GD out of the picture, diverged" in lost.static() and not np.isfinite(lost.paths()["gd"][-1]).all()
+    assert "GD far outside, diverged" in lost.static() and not np.isfinite(lost.paths()["gd"][-1]).all()
 
 
 def test_race_refuses():

@@ -99,12 +99,14 @@ class OptimizerRace(Widget):
             ax.lines[-1].set_label(OPTIMIZERS[name])
         ax.set(xlim=surface.x, ylim=surface.y, xlabel="θ₁", ylabel="θ₂", title=surface.title)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
-        last = ", ".join(
-            f"{OPTIMIZERS[name]} ({paths[name][-1][0]:.2g}, {paths[name][-1][1]:.2g})" for name in self.shown
-        )
+        ends = []
+        for name in self.shown:
+            x, y = paths[name][-1]
+            where = f"({x:.2g}, {y:.2g})" if abs(x) < 100 and abs(y) < 100 else "far outside, diverged"
+            ends.append(f"{OPTIMIZERS[name]} {where}")
         alt = (
             f"Paths of optimizers over the contour lines of {surface.title}, from the same start. "
-            f"After {self.steps} steps they stand at: {last}."
+            f"After {self.steps} steps they stand at: {', '.join(ends)}."
         )
         return picture(figure, alt)
 

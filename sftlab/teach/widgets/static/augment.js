@@ -97,7 +97,7 @@ function render({ model, el }) {
     make("fieldset", {}, make("legend", {}, "A picture"),
       make("div", { class: "sl-row" }, make("label", {}, "Picture: ", choose), reset),
       make("div", { class: "sl-columns" },
-        make("div", { class: "sl-pair" }, make("figure", {}, before, make("figcaption", {}, "before")), make("figure", {}, after, make("figcaption", {}, "after"))),
+        make("div", { class: "sl-pair" }, make("div", {}, before, make("div", { class: "sl-muted" }, "before")), make("div", {}, after, make("div", { class: "sl-muted" }, "after"))),
         make("div", {}, make("div", { class: "sl-row" }, flips.map((f) => f.row)), Object.values(sliders).map((s) => s.row))),
       note),
     make("fieldset", {}, make("legend", {}, "A text"), make("label", { for: id }, "Text, labelled ", make("b", {}, model.get("text_label"))), text,
