@@ -92,6 +92,14 @@ _OWNERS = {
     "show": "study.plots",
     "axes": "study.plots",
     "Table": "table",
+    "logits_explorer": "teach.widgets.logits",
+    "loss_surface": "teach.widgets.surface",
+    "optimizer_race": "teach.widgets.race",
+    "freezing_painter": "teach.widgets.freezing",
+    "augmentation_explorer": "teach.widgets.augmentation",
+    "tokenizer_explorer": "teach.widgets.tokens",
+    "curve_reader": "teach.widgets.curves",
+    "quiz": "teach.widgets.quiz",
 }
 
 __all__ = ["__version__", *_OWNERS]
