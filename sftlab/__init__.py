@@ -84,6 +84,8 @@ _OWNERS = {
     "Diagnosis": "study.doctor",
     "show": "study.plots",
     "axes": "study.plots",
+    "check": "teach.exercises",
+    "progress": "teach.progress",
     "Table": "table",
 }
 
