@@ -27,7 +27,7 @@ def build(out: Path | str = OUT, names: list[str] | None = None) -> list[str]:
     """Write ``student`` and ``instructor`` (folders and zips) into a folder, and return the chapters in them.
 
     Raises:
-        SftlabError: a chapter has an exercise with a part missing, or a line of a solution is left.
+        SftlabError: an exercise lacks a part, a line of a solution is left, or a folder holds something else.
     """
     out, names = Path(out), names or chapters()
     sources = {name: read(name) for name in names}
@@ -47,6 +47,8 @@ def build(out: Path | str = OUT, names: list[str] | None = None) -> list[str]:
     files["instructor"]["made_from.json"] = json.dumps(stamp, indent=1, sort_keys=True) + "\n"
     for release, contents in files.items():
         folder = out / release
+        if folder.exists() and not (folder / "README.md").is_file():
+            raise SftlabError(f"{folder} is no earlier release and is not overwritten. Choose another folder.")
         shutil.rmtree(folder, ignore_errors=True)
         for path, text in contents.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +86,7 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def solution_lines(notebook: nbformat.NotebookNode) -> set[str]:
     """Every line of every solution of a chapter that does not also stand in a part that students read."""
-    secret, public = set(), set()
+    secret, public = set(), ""
     for cell in notebook.cells:
         if REMOVED & set(tags(cell)):
             secret.update(_lines(cell.source))
@@ -92,8 +94,9 @@ def solution_lines(notebook: nbformat.NotebookNode) -> set[str]:
                 secret.update(_lines(str(output.get("text", ""))))
         else:
             secret.update(line for block in SOLUTION.findall(cell.source) for line in _lines(block))
-            public.update(_lines(SOLUTION.sub("", cell.source)))
-    return {line for line in secret - public if len(line) >= LEAST and not re.fullmatch(r"</?details>.*|```\w*", line)}
+            public += SOLUTION.sub("", cell.source) + "\n"
+    markup = re.compile(r"</?details>.*|```\w*")
+    return {line for line in secret if len(line) >= LEAST and not markup.fullmatch(line) and line not in public}
 
 
 def leaks(out: Path | str, executed: dict[str, nbformat.NotebookNode]) -> list[str]:

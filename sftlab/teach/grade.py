@@ -6,9 +6,9 @@ What is safe, and what is not:
   sftlab, printing "passed" or writing to the pipe does not make an answer right. The exercises that hand over live
   objects (``checks.INSIDE``) are the exception: their check runs in the submission's process, which could lie; the
   report marks them.
-* With bubblewrap a submission sees no file but Python and sftlab, no network and no other process; without it, on Linux,
-  it still can neither write, delete, start processes nor reach the network, but it can read what you can read, other
-  submissions included. Elsewhere only time and memory are limited. The report says which it was.
+* With bubblewrap a submission sees no file but Python and sftlab, no network and no other process; without it, on
+  Linux, it still can neither write, delete, start processes nor reach the network, but it can read what you can read,
+  other submissions included. Elsewhere only time and memory are limited. The report says which it was.
 * A submission may call ``torch``'s own function instead of writing it. Whether it did is for a person to read.
 """
 

@@ -52,7 +52,8 @@ def _page(grades: list, asked: list, isolated: bool, about: str) -> str:
         items = "".join(
             f'<li class="{g.status.split()[0]}"><strong><span aria-hidden=true>{STATUSES[g.status]}</span> '
             f"{escape(g.exercise)}: {g.status}</strong> {_code(g.message)}"
-            f"{' <em>(verdict of the submission itself)</em>' if g.inside else ''}<br><small>{escape(g.file)}</small></li>"
+            f"{' <em>(verdict of the submission itself)</em>' if g.inside else ''}"
+            f"<br><small>{escape(_printable(g.file))}</small></li>"
             for g in own
         )
         name = escape(_printable(student))
@@ -94,6 +95,7 @@ details { border: 1px solid var(--line); border-radius: .4rem; margin: .5rem 0; 
 summary { cursor: pointer; font-weight: 600 } ul { list-style: none; padding: 0 } li { margin: .7rem 0 }
 li.passed strong { color: var(--good) } li.failed strong, li.broken strong { color: var(--bad) }
 li.timed strong, li.missing strong { color: var(--late) }
-code { background: var(--card); padding: 0 .2rem } .note, .warn { border-left: 4px solid var(--line); padding-left: .8rem }
+code { background: var(--card); padding: 0 .2rem }
+.note, .warn { border-left: 4px solid var(--line); padding-left: .8rem }
 .warn { border-color: var(--bad); font-weight: 600 } @media print { details:not([open]) > * { display: block } }
 </style>"""

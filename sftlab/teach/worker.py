@@ -53,7 +53,10 @@ def main() -> None:
                 reply = {"status": found.status, "message": found.message, "look": found.look}
         except BaseException as error:  # SystemExit, KeyboardInterrupt, anything: an answer like any other
             reply = {"error": _facts(error)}
-        send(answers, reply)
+        try:
+            send(answers, reply)
+        except Broken as error:
+            send(answers, {"error": {"kind": "ValueError", "message": f"the result is {error}", "line": None}})
 
 
 def _main_module() -> dict:
