@@ -234,7 +234,8 @@ def test_live_objects_are_not_sent(box):
 @pytest.mark.parametrize(
     "value",
     [None, True, 3, -2.5, "é", [1, [2]], (1, (2,)), {"a": {1: (2,)}}, ..., float("inf"), torch.ones(2, 3),
-     torch.zeros(0, 3), torch.tensor(1.5, dtype=torch.bfloat16), torch.tensor([True]), torch.arange(6).view(2, 3).T, 1j * torch.ones(2)],
+     torch.zeros(0, 3), torch.tensor(1.5, dtype=torch.bfloat16), torch.tensor([True]),
+     torch.arange(6).view(2, 3).T, 1j * torch.ones(2)],
 )  # fmt: skip
 def test_data_arrives_as_it_was(value):
     found = decode(encode(value))

@@ -55,6 +55,8 @@ def build(out: Path | str = OUT, names: list[str] | None = None) -> list[str]:
             (folder / path).write_bytes(text.encode())
         _zip(out / f"{release}.zip", release, contents)
     if left := leaks(out, executed):
+        shutil.rmtree(out / "student")  # it must not be handed out
+        (out / "student.zip").unlink()
         raise SftlabError("the student release still holds lines of solutions:\n  " + "\n  ".join(left[:10]))
     return names
 
