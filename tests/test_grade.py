@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -13,14 +14,20 @@ import torch
 from hostile import BROKEN, CHEATS, HONEST, INTRUDERS, RIGHT, WRONG, notebook
 
 from sftlab.errors import SftlabError
-from sftlab.teach import checks, grade_report, sandbox
+from sftlab.teach import checks, grade_report, layout, sandbox
+from sftlab.teach.chapters import chapters, read
 from sftlab.teach.compare import call, expect_attached, expect_close
+from sftlab.teach.exercises import judge, verdict
 from sftlab.teach.grade import Grade, grade, isolation
+from sftlab.teach.mistakes import mistakes
 from sftlab.teach.remote import LearnerError, load
 from sftlab.teach.submissions import collect
 from sftlab.teach.wire import Broken, NotPlain, Opaque, decode, encode
 
 CLASS = {**HONEST, **WRONG, **CHEATS, **INTRUDERS, **BROKEN}
+SOURCES = {name: read(name) for name in chapters()}
+EXERCISES = [(chapter, e) for chapter, source in SOURCES.items() for e in layout.exercises(source, chapter)]
+MISTAKES = [m for chapter in SOURCES for m in mistakes(chapter)]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's filter is Linux's")
 pytestmark = [pytest.mark.xdist_group("grade"), linux]
 
@@ -131,15 +138,20 @@ def test_reports(graded):
     assert isolation()[1].replace("`", "")[:40] in page.replace("`", "")
     assert "<script" not in page and "http:" not in page and "https:" not in page
     assert "prefers-color-scheme: dark" in page and "width=device-width" in page
-    assert page.count("<details>") == len(CLASS)
+    assert page.count("<details>") == len(CLASS) + 3  # one for each student, one for what went wrong in each exercise
 
 
 def test_no_process_is_left(graded):
     """What the submissions started has ended with their boxes."""
+    assert not _left()
+
+
+def _left():
+    """Workers that are still there after some seconds, in which the kernel may clean up."""
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and (left := _workers()):
+    while (found := _workers()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not left
+    return found
 
 
 def _workers():
@@ -229,6 +241,42 @@ def test_live_objects_are_not_sent(box):
     f = remote(box, "def f(model):\n    return 1")
     with pytest.raises(NotPlain, match="Linear"):
         f(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(("chapter", "exercise"), EXERCISES, ids=[e.name for _, e in EXERCISES])
+def test_solution_passes_from_outside(box, chapter, exercise):
+    """Every exercise can be graded through the wall, or is listed in INSIDE."""
+    if exercise.name in checks.INSIDE:
+        pytest.skip("its check hands over live objects")
+    source = layout.set_up_imports(SOURCES[chapter]) + "\n" + exercise.solution
+    checks.CHECKS[exercise.name](remote(box, source, exercise.answer))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[f"{m.exercise}: {m.title}" for m in MISTAKES])
+def test_wrong_answer_gets_the_same_message_from_outside(box, mistake):
+    """The grader says what the learner was told in the notebook."""
+    if mistake.exercise in checks.INSIDE:
+        pytest.skip("its check hands over live objects")
+    imports = "import torch\nimport torch.nn.functional as F\n"
+    answer = remote(box, imports + mistake.source, mistake.answer.__name__)
+    found = verdict(mistake.exercise, lambda: checks.CHECKS[mistake.exercise](answer), 60)
+    assert not found and mistake.says in found.message
+    if found.status == "wrong":
+        assert found.message == judge(mistake.exercise, mistake.answer).message
+
+
+def test_ctrl_c_ends_the_boxes(tmp_path):
+    """The submissions are in sessions of their own and do not hear it: the grader ends them."""
+    hand_in(tmp_path, {"sleep": CLASS["sleep"]})
+    code = (
+        "import sys, _thread, threading\nfrom sftlab.teach import grade, remote\n"
+        "def load(*args):\n    _thread.interrupt_main()\n    return remote.load(*args)\n"
+        "grade.load = load\nfrom sftlab.cli import main\n"
+        f"sys.exit(main(['grade', {str(tmp_path)!r}, '--out', {str(tmp_path / 'r')!r}, '--seconds', '600']))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert process.returncode == 130 and process.stderr == "sftlab: stopped\n", process.stderr
+    assert not _left()
 
 
 @pytest.mark.parametrize(

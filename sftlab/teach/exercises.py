@@ -83,9 +83,8 @@ def check(name: str, answer, *, seconds: float = SECONDS) -> Result:
 
     >>> def majority_accuracy(train_labels, test_labels):
     ...     return len(test_labels) / 0
-    >>> print(check("00-majority", majority_accuracy))
-    00-majority: not yet. Your code raised ZeroDivisionError in line 2, `return len(test_labels) / 0`: division by zero.
-    Hint 1 below may help.
+    >>> print(check("00-majority", majority_accuracy).message)
+    Your code raised ZeroDivisionError in line 2, `return len(test_labels) / 0`: division by zero.
     """
     found = judge(name, answer, seconds)
     if found.status != "not written":

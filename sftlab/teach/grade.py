@@ -69,11 +69,18 @@ def grade(
     jobs = [(s, e) for s in found if not s.problem for e in asked if e.name in _marked(s, asked)]
     grades = [Grade(s.student, s.file, e.name, "broken file", s.problem) for s in found if s.problem for e in asked]
     grades += _missing(found, asked)
+    boxes: set[Box] = set()
     # Threads only wait: the work is done in the boxes.
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for graded in pool.map(lambda job: _one(*job, seconds, memory), jobs):
-            grades.append(graded)
-            progress(f"{len(grades):4d}  {graded.student}  {graded.exercise}: {graded.status}")
+        try:
+            for done, graded in enumerate(pool.map(lambda job: _one(*job, seconds, memory, boxes), jobs), start=1):
+                grades.append(graded)
+                progress(f"{done} of {len(jobs)}: {graded.student}, {graded.exercise}: {graded.status}")
+        except BaseException:  # Ctrl-C: the submissions are processes that do not hear it
+            pool.shutdown(wait=False, cancel_futures=True)
+            for box in list(boxes):
+                box.close()
+            raise
     order = {e.name: i for i, e in enumerate(asked)}
     grades.sort(key=lambda g: (g.student, g.file, order[g.exercise]))
     target = Path(out) if out else folder.resolve().parent / f"{folder.resolve().name}-report"
@@ -136,7 +143,7 @@ def _missing(found: list[Submission], asked: list[Exercise]) -> list[Grade]:
     return grades
 
 
-def _one(submission: Submission, exercise: Exercise, seconds: float, memory: int) -> Grade:
+def _one(submission: Submission, exercise: Exercise, seconds: float, memory: int, boxes: set) -> Grade:
     cells = [[source, exercise.name in MARK.findall(source)] for source in submission.cells]
     own = [source for source, mine in cells if mine]
     if own and all(source.strip() == exercise.stub.strip() for source in own):
@@ -144,7 +151,7 @@ def _one(submission: Submission, exercise: Exercise, seconds: float, memory: int
     else:
         if not own:
             cells = [[source, f"def {exercise.answer}(" in source] for source in submission.cells]
-        found, inside = _run(cells, exercise, seconds, memory)
+        found, inside = _run(cells, exercise, seconds, memory, boxes)
     notes = [found.message, found.look and f"Where to look: {found.look}"]
     notes += [
         f"({len(own)} cells of this exercise were handed in; the last definition counts.)" if len(own) > 1 else ""
@@ -154,13 +161,14 @@ def _one(submission: Submission, exercise: Exercise, seconds: float, memory: int
     return Grade(submission.student, submission.file, exercise.name, status, message, inside)
 
 
-def _run(cells: list, exercise: Exercise, seconds: float, memory: int) -> tuple[Result, bool]:
+def _run(cells: list, exercise: Exercise, seconds: float, memory: int, boxes: set) -> tuple[Result, bool]:
     name, inside = exercise.name, exercise.name in INSIDE
     box = None
 
     def run():
         nonlocal box
         box = Box(seconds, memory)
+        boxes.add(box)
         answer = load(box, cells, exercise.answer)
         if not inside:
             CHECKS[name](answer)
@@ -174,4 +182,5 @@ def _run(cells: list, exercise: Exercise, seconds: float, memory: int) -> tuple[
         return verdict(name, run, seconds), inside
     finally:
         if box:
+            boxes.discard(box)
             box.close()

@@ -5,7 +5,7 @@ from collections import Counter
 from html import escape
 from pathlib import Path
 
-STATUSES = {"passed": "✓", "failed": "✗", "timed out": "⧗", "missing": "–", "broken file": "⚠"}
+STATUSES = {"passed": "✓", "failed": "✗", "timed out": "…", "missing": "–", "broken file": "⚠"}
 
 
 def write(grades: list, asked: list, out: Path, isolated: bool, about: str) -> None:
@@ -64,8 +64,24 @@ def _page(grades: list, asked: list, isolated: bool, about: str) -> str:
         f"<h1>Grades: {len(students)} students, {len(asked)} exercises</h1>{note}"
         f'<h2>Exercises</h2><div class="wide" tabindex=0 role=region aria-label="Results of each exercise"><table>'
         f"<thead><tr><th scope=col>exercise</th>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
-        f"<h2>Students</h2>{''.join(parts)}</main></body></html>\n"
+        f"{''.join(_messages(e.name, grades) for e in asked)}<h2>Students</h2>{''.join(parts)}</main></body></html>\n"
     )
+
+
+def _messages(exercise: str, grades: list) -> str:
+    """What went wrong in one exercise, the most frequent first, each with the students it concerns."""
+    students: dict[tuple[str, str], list[str]] = {}
+    for g in grades:
+        if g.exercise == exercise and g.status != "passed":
+            students.setdefault((g.status, g.message), []).append(g.student)
+    if not students:
+        return ""
+    items = "".join(
+        f"<li><strong>{len(who)} {status}</strong> {_code(message)}"
+        f"<br><small>{escape(_printable(', '.join(who)))}</small></li>"
+        for (status, message), who in sorted(students.items(), key=lambda item: (-len(item[1]), item[0]))
+    )
+    return f"<details><summary>{escape(exercise)}: what went wrong</summary><ul>{items}</ul></details>"
 
 
 def _code(text: str) -> str:
@@ -97,5 +113,7 @@ li.passed strong { color: var(--good) } li.failed strong, li.broken strong { col
 li.timed strong, li.missing strong { color: var(--late) }
 code { background: var(--card); padding: 0 .2rem }
 .note, .warn { border-left: 4px solid var(--line); padding-left: .8rem }
-.warn { border-color: var(--bad); font-weight: 600 } @media print { details:not([open]) > * { display: block } }
+.warn { border-color: var(--bad); font-weight: 600 }
+@media (max-width: 30rem) { table { font-size: .8rem } th, td { padding: .3rem } }
+@media print { details:not([open]) > * { display: block } }
 </style>"""
