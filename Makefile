@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 export PYTHONUTF8 = 1
 
-.PHONY: help demo lab test book notebooks bench clean
+.PHONY: help demo lab test book notebooks classroom bench clean
 help:
 	@echo "make demo       fine-tune a real model and see before and after (about a minute once installed)"
 	@echo "make lab        open JupyterLab on the chapter list"
 	@echo "make test       style, unit, property, notebook, book and browser tests"
 	@echo "make book       build the book into book/_build/html"
 	@echo "make notebooks  execute the chapters again and bring their text form in line"
+	@echo "make classroom  build the releases for students and instructors into build/classroom"
 	@echo "make bench      measure the engine on this machine"
 	@echo "make clean      remove what was built; make clean-all removes .venv too"
 
@@ -32,6 +33,10 @@ book:
 notebooks:
 	@$(PYTHON) -m sftlab.install minilm lab peft vision text test
 	@$(VENV)/sftlab notebooks
+
+classroom:
+	@$(PYTHON) -m sftlab.install minilm lab peft test
+	@$(VENV)/sftlab classroom
 
 bench:
 	@$(PYTHON) -m sftlab.install minilm

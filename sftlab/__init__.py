@@ -91,6 +91,8 @@ _OWNERS = {
     "Diagnosis": "study.doctor",
     "show": "study.plots",
     "axes": "study.plots",
+    "check": "teach.exercises",
+    "progress": "teach.progress",
     "Table": "table",
     "logits_explorer": "teach.widgets.logits",
     "loss_surface": "teach.widgets.surface",

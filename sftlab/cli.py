@@ -1,6 +1,7 @@
-"""The command ``sftlab``: demo, assets, bench."""
+"""The command ``sftlab``: demo, assets, bench, notebooks, classroom, grade."""
 
 import argparse
+import re
 import sys
 
 from .errors import SftlabError
@@ -28,6 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--quick", action="store_true", help="peers, best, exact: tiny runs, to see that all works")
     notebooks = commands.add_parser("notebooks", help="execute chapters and bring notebook and text form in line")
     notebooks.add_argument("chapter", nargs="?", help="such as 00_quickstart; default: all")
+    classroom = commands.add_parser("classroom", help="build the releases for students and for instructors")
+    classroom.add_argument("--out", metavar="FOLDER", help="default: build/classroom")
+    grade = commands.add_parser("grade", help="check the notebooks of a class, each exercise in a process of its own")
+    grade.add_argument("folder", help="holds one notebook, or one folder of notebooks, for each student")
+    grade.add_argument("--out", metavar="FOLDER", help="where report.csv and report.html go; default: FOLDER-report")
+    grade.add_argument("--seconds", type=float, default=20, help="for each exercise (default 20)")
+    grade.add_argument("--memory", type=_bytes, default="2GB", help="for each exercise (default 2GB)")
     asked = parser.parse_args(arguments)
     if asked.command == "bench" and asked.quick and asked.what in ("loop", "headlines", "transfer"):
         bench.error("--quick is for peers, best and exact")
@@ -58,6 +66,16 @@ def _run(asked: argparse.Namespace) -> int:
         from .teach.chapters import execute
 
         print("executed:", ", ".join(execute(asked.chapter)))
+    elif asked.command == "classroom":
+        from .teach import classroom
+
+        out = asked.out or classroom.OUT
+        print(f"built {out}: student and instructor release of {', '.join(classroom.build(out))}")
+    elif asked.command == "grade":
+        from .teach.grade import grade, isolation
+
+        grades = grade(asked.folder, asked.out, asked.seconds, asked.memory, progress=print)
+        print(f"{sum(g.status == 'passed' for g in grades)} of {len(grades)} passed. {isolation()[1]}")
     elif asked.action == "add":
         from .assets import store
 
@@ -65,6 +83,15 @@ def _run(asked: argparse.Namespace) -> int:
     else:
         return _list_assets()
     return 0
+
+
+def _bytes(text: str) -> int:
+    """``2GB``, ``512MB`` or a number of bytes; at least 256 MB, which Python and torch need to do anything."""
+    found = re.fullmatch(r"(\d+)\s*(|B|MB|GB)", text.strip(), re.IGNORECASE)
+    size = int(found[1]) * {"": 1, "B": 1, "MB": 2**20, "GB": 2**30}[found[2].upper()] if found else 0
+    if size < 2**28:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size of at least 256MB, such as 2GB")
+    return size
 
 
 def _list_assets() -> int:

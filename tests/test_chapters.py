@@ -8,12 +8,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from sftlab.teach import chapters
+from sftlab.teach import chapters, classroom
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = chapters.chapters()
 CODE_LINES, CELLS, WORDS = 30, (25, 60), (1000, 2500)
-TAGS = {"nbval-ignore-output", "raises-exception", "remove-cell", "hide-input"}
+TAGS = {"nbval-ignore-output", "raises-exception", "remove-cell", "hide-input", "exercise", "solution"}
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 # Heading (a regular expression) for each part of the skeleton of CHAPTER_STANDARD.md, in order.
@@ -34,7 +34,7 @@ SKELETON = {
     "further reading": r"## Further reading",
 }
 # Parts that wait for the teaching layer. A part that is written must leave this list (tested below).
-WAITING = {"00_quickstart": {"exercises", "quiz"}}
+WAITING = {"00_quickstart": {"quiz"}}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -73,10 +73,62 @@ def test_chapter_tables_are_true():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `python book/build.py --tables`"
 
 
-def test_text_form_is_in_line(name, notebook):
-    """Notebook and text form hold the same cells; otherwise one of them is stale."""
-    text = chapters.forms(name)[1].read_text(encoding="utf-8")
-    assert text == chapters.text_form(notebook), f"stale: run `sftlab notebooks {name}`"
+def test_nothing_is_stale(name):
+    """Text form, notebook and outputs belong together, and so does a student release that was built here."""
+    assert not chapters.stale(name), chapters.stale(name)
+    assert name not in classroom.stale(), f"{name}: build/classroom is stale, run `make classroom`"
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A chapter in a folder of its own, to be made stale."""
+    for form, folder in zip(chapters.forms("00_quickstart"), (tmp_path, tmp_path / "text"), strict=True):
+        folder.mkdir(exist_ok=True)
+        (folder / form.name).write_bytes(form.read_bytes())
+    monkeypatch.setattr(chapters, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(chapters, "TEXT", tmp_path / "text")
+    assert chapters.stale("00_quickstart") == ""
+    return chapters.forms("00_quickstart")
+
+
+def edited(notebook_form, change):
+    notebook = nbformat.read(notebook_form, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, notebook_form)
+    return notebook
+
+
+def test_edited_text_form_is_found(copied):
+    text = copied[1].read_text(encoding="utf-8")
+    copied[1].write_text(text.replace("You take a language", "You choose a language"), encoding="utf-8")
+    assert "text form and notebook differ, run `sftlab notebooks 00_quickstart`" in chapters.stale("00_quickstart")
+
+
+def test_edited_notebook_is_found(copied):
+    edited(copied[0], lambda notebook: notebook.cells[1].update(source=notebook.cells[1].source + " More."))
+    assert "text form and notebook differ" in chapters.stale("00_quickstart")
+
+
+@pytest.mark.parametrize("kind", ["code", "markdown", "tags"])
+def test_edited_and_synced_but_not_executed_is_found(copied, kind):
+    """Both forms say the same, and the outputs are those of other sources: what a sync without execution leaves."""
+
+    def change(notebook):
+        cell = next(c for c in notebook.cells if c.cell_type == ("markdown" if kind == "markdown" else "code"))
+        if kind == "tags":
+            cell.metadata["tags"] = ["hide-input"]
+        else:
+            cell.source += "\n\nx = 1"
+
+    copied[1].write_text(chapters.text_form(edited(copied[0], change)), encoding="utf-8")
+    said = chapters.stale("00_quickstart")
+    assert said.startswith("00_quickstart: ") and "outputs are stale, run `sftlab notebooks 00_quickstart`" in said
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_missing_form_is_found(copied, which):
+    copied[which].unlink()
+    assert f"{copied[which].name} is missing" in chapters.stale("00_quickstart")
 
 
 def test_skeleton(name, notebook):
@@ -114,9 +166,15 @@ def test_setup_cell(notebook):
 
 
 def test_size(notebook):
-    """25 to 60 cells, 1,000 to 2,500 words, short cells, at most 1.5 MB."""
-    assert CELLS[0] <= len(notebook.cells) <= CELLS[1], len(notebook.cells)
-    assert WORDS[0] <= len(prose(notebook).split()) <= WORDS[1], len(prose(notebook).split())
+    """25 to 60 cells, 1,000 to 2,500 words, short cells, at most 1.5 MB; what an exercise brings is not counted."""
+    before = prose(notebook).split("\n## Exercises")[0]
+    after = re.split(r"\n(?=## (?!Exercises))", prose(notebook)[len(before) :])[1:] if before else []
+    words = len(" ".join([before, *after]).split())
+    number = next((i for i, cell in enumerate(notebook.cells) if "## Exercises" in cell.source), len(notebook.cells))
+    rest = [i for i, cell in enumerate(notebook.cells) if i > number and re.match(r"## ", cell.source)]
+    cells = len(notebook.cells) - ((rest[0] if rest else len(notebook.cells)) - number)
+    assert CELLS[0] <= cells <= CELLS[1], cells
+    assert WORDS[0] <= words <= WORDS[1], words
     for cell in code(notebook):
         assert len([line for line in cell.source.splitlines() if line.strip()]) <= CODE_LINES, cell.source
         # Wider lines have to be scrolled sideways on a page of the book.

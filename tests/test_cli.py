@@ -142,7 +142,7 @@ def test_device_that_is_not_there_is_a_sentence(monkeypatch, capsys):
 # Arguments
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["assets"], ["assets", "add"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["assets"], ["assets", "add"], ["bench"], ["classroom"], ["grade"]])
 def test_help(command, capsys):
     """Every command explains itself and starts nothing."""
     with pytest.raises(SystemExit) as caught:
@@ -151,7 +151,7 @@ def test_help(command, capsys):
     said = capsys.readouterr().out
     assert said.startswith(" ".join(["usage: sftlab", *command]))
     if not command:
-        assert all(name in said for name in ("demo", "assets", "bench"))
+        assert all(name in said for name in ("demo", "assets", "bench", "classroom", "grade"))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,9 @@ def test_help(command, capsys):
         (["bench", "loop", "--rounds", "many"], "invalid int value: 'many'"),
         (["demo", "--seed", "x"], "invalid int value: 'x'"),
         (["assets", "add", "minilm"], "required: folder"),
+        (["grade"], "required: folder"),
+        (["grade", "x", "--memory", "2 apples"], "is no size of at least 256MB"),
+        (["grade", "x", "--memory", "64MB"], "is no size of at least 256MB"),
         (["train"], "invalid choice: 'train'"),
         ([], "required: command"),
     ],
@@ -194,3 +197,25 @@ def test_arguments_reach_the_command(monkeypatch, tmp_path, capsys):
     assert cli.main(["bench", "loop", "--rounds", "3", "--write", str(tmp_path)]) == 0
     assert seen == [7, 3, str(tmp_path)]
     assert capsys.readouterr().out == "the table\n"
+
+
+def test_grade_and_classroom_get_their_arguments(monkeypatch, tmp_path, capsys):
+    """Sizes are read as bytes, folders are handed on, and the last line says how strong the isolation was."""
+    from sftlab.teach import classroom, grade
+
+    seen = []
+    monkeypatch.setattr(grade, "grade", lambda *args, **kwargs: seen.append(args) or [])
+    monkeypatch.setattr(grade, "isolation", lambda: (True, "Isolated."))
+    monkeypatch.setattr(classroom, "build", lambda out: seen.append(out) or ["00_quickstart"])
+    assert cli.main(["grade", "class", "--out", "there", "--seconds", "5", "--memory", "512MB"]) == 0
+    assert cli.main(["classroom", "--out", "here"]) == 0
+    assert seen == [("class", "there", 5.0, 2**29), "here"]
+    assert (
+        capsys.readouterr().out
+        == "0 of 0 passed. Isolated.\nbuilt here: student and instructor release of 00_quickstart\n"
+    )
+
+
+def test_grading_nothing_is_a_sentence(tmp_path, capsys):
+    assert cli.main(["grade", str(tmp_path / "nowhere")]) == 1
+    assert "is no folder" in one_error(capsys)

@@ -1,6 +1,7 @@
 """One source per chapter: a notebook with outputs and its text form, kept equal and executed reproducibly."""
 
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -55,8 +56,35 @@ def execute(name: str | None = None) -> list[str]:
             client.execute()
         except CellExecutionError as error:
             raise SftlabError(f"{chapter}: a cell failed\n{error}") from None
-        write(stable(notebook, chapter), chapter)
+        notebook = stable(notebook, chapter)
+        notebook.metadata["sftlab"] = {"executed": digest(notebook)}
+        write(notebook, chapter)
     return done
+
+
+def digest(notebook: nbformat.NotebookNode) -> str:
+    """The sha256 of what determines the outputs: kinds, tags and sources of the cells, in order."""
+    cells = [[cell.cell_type, cell.metadata.get("tags", []), cell.source] for cell in notebook.cells]
+    return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()
+
+
+def stale(name: str) -> str:
+    """What is stale in a chapter, with the command that mends it; empty if nothing is.
+
+    The text form must hold the same cells as the notebook, and the notebook the outputs of these very cells: an
+    edited source that was not executed again is found by the digest that :func:`execute` stores.
+    """
+    mend = f"run `sftlab notebooks {name}`"
+    notebook_form, text = forms(name)
+    for form in (notebook_form, text):
+        if not form.exists():
+            return f"{name}: {form.name} is missing, {mend}"
+    notebook = nbformat.read(notebook_form, as_version=4)
+    if text.read_text(encoding="utf-8") != text_form(notebook):
+        return f"{name}: text form and notebook differ, {mend} (the form that was changed last is the source)"
+    if notebook.metadata.get("sftlab", {}).get("executed") != digest(notebook):
+        return f"{name}: the sources were edited after the last execution, its outputs are stale, {mend}"
+    return ""
 
 
 def read(name: str) -> nbformat.NotebookNode:
