@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from sftlab.teach.mistakes import wrong
 
 
-@wrong("03-softmax", says="exp(1000) overflows")
+@wrong("03-softmax", says="With a logit of 1000 your result contains NaN")
 def softmax_as_written(z):
     """Computes the formula as it is printed, which overflows."""
     return z.exp() / z.exp().sum(dim=-1, keepdim=True)
 
 
-@wrong("03-softmax", says="each row needs its own")
+@wrong("03-softmax", says="With rows near 0 and near -2000")
 def softmax_one_maximum(z):
     """Subtracts the greatest entry of the whole tensor; rows far below it become 0 / 0."""
     e = (z - z.max()).exp()
@@ -120,7 +120,7 @@ def masked_not_at_all(logits, labels):
     return -log_p.sum(), (labels != -100).sum()
 
 
-@wrong("03-masked-loss", says="0 * inf is NaN")
+@wrong("03-masked-loss", says="With infinite logits at masked positions")
 def masked_by_multiplying(logits, labels):
     """Multiplies the losses of the padding by 0, which does not remove an infinity."""
     mask = (labels != -100).double()
@@ -147,7 +147,7 @@ def bce_weight_outside(z, y, w):
     return (w * (y * F.softplus(-z) + (1 - y) * F.softplus(z))).mean()
 
 
-@wrong("03-weighted-bce", says="log(0) there")
+@wrong("03-weighted-bce", says="For z = 1000 and y = 1 the loss contains NaN")
 def bce_of_probabilities(z, y, w):
     """Computes the probability first; its logarithm is infinite for a certain mistake."""
     p = z.sigmoid()
@@ -189,14 +189,14 @@ def focal_detached(z, y, gamma):
     return -(factor * log_p).mean()
 
 
-@wrong("03-focal", says="take `log_softmax`")
+@wrong("03-focal", says="the loss contains infinity")
 def focal_of_probabilities(z, y, gamma):
     """Takes the logarithm of a finished probability."""
     p = z.softmax(dim=1).gather(1, y[:, None])[:, 0]
     return -((1 - p) ** gamma * p.log()).mean()
 
 
-@wrong("03-focal", says="inf * 0 is NaN")
+@wrong("03-focal", says="gamma 0.5 the gradient contains NaN")
 def focal_power_of_zero(z, y, gamma):
     """Takes the power of 1 - p itself, whose slope is infinite at 0 for gamma < 1."""
     log_p = z.log_softmax(dim=1).gather(1, y[:, None])[:, 0]

@@ -156,19 +156,19 @@ def weighted_bce(answer) -> None:
             z, y = torch.tensor([[logit]]).double().requires_grad_(), torch.tensor([[label]]).double()
             wanted = F.binary_cross_entropy_with_logits(z, y, pos_weight=torch.tensor(w).double())
             result = call(answer, z, y, w)
-            found = _finite(
+            _finite(
                 result,
                 f"for z = {logit:g} and y = {label:g} the loss",
                 "ln p and ln(1 - p) are log(0) there. Write each as a softplus of z or of -z, before any sigmoid.",
             )
+            expect_attached(result, getattr(answer, "__name__", "answer"))
             expect(
-                not wanted > 500 or float(found) > 200,
-                f"The loss for z = {logit:g} and y = {label:g} is {float(found):.4g}, expected {wanted.item():.4g}: "
+                not wanted > 500 or result.item() > 200,
+                f"The loss for z = {logit:g} and y = {label:g} is {result.item():.4g}, expected {wanted.item():.4g}: "
                 "something hides how wrong the answer is.",
                 "A small number inside the logarithm, or a clamp? Work from z, and neither is needed.",
             )
-            expect_close(found, wanted, f"the loss for z = {logit:g} and y = {label:g}")
-            expect_attached(result, getattr(answer, "__name__", "answer"))
+            expect_close(result, wanted, f"the loss for z = {logit:g} and y = {label:g}")
             (slope,) = torch.autograd.grad(result, z)
             wanted = (w if label else 1) * (float(logit > 0) - label)
             expect_close(slope, torch.tensor([[wanted]]).double(), f"the gradient for z = {logit:g} and y = {label:g}")
