@@ -18,6 +18,8 @@ from sftlab.sets import real
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "data" / "glyphnet"
+if not (FOLDER / "asset.json").exists():
+    pytest.skip("the checkpoint `glyphnet` is not made yet: data/recipes/glyphnet.py", allow_module_level=True)
 ABOUT = json.loads((FOLDER / "asset.json").read_text(encoding="utf-8"))
 FACTS = ABOUT["facts"]
 
@@ -57,7 +59,7 @@ def test_no_code_point_of_the_source_is_a_number(source):
             assert unicodedata.category(form).startswith("L"), (character, unicodedata.name(form))
             assert unicodedata.numeric(form, None) is None or unicodedata.category(form) != "Nd"
             assert "DIGIT" not in unicodedata.name(form) and "NUMBER" not in unicodedata.name(form), character
-            assert form not in source.left_out
+        assert character not in source.left_out
 
 
 def test_letters_that_look_like_digits_are_left_out(source):
@@ -65,6 +67,12 @@ def test_letters_that_look_like_digits_are_left_out(source):
     for double in "OoΟοОоՕօסהlIΙІӀוןЗзӠƷʒȜƧƨƼƽбȢ\U0001030f\U0001031a":
         assert double in source.left_out or double not in glyphs.candidates(), unicodedata.name(double)
     assert FACTS["left_out"] == source.left_out
+
+
+def test_no_drawn_letter_looks_like_a_digit(source):
+    """Every mask of every font, by the comparison of the recipe."""
+    masks = [mask for drawn in source.letters.values() for mask in drawn.values()]
+    assert len(masks) > 5000 and not glyphs.like_a_digit(masks).any()
 
 
 @pytest.mark.parametrize("name", ["DejaVuSans-BoldOblique", "DejaVuSansMono-Bold", "DejaVuSerif-Bold", "cmr10"])

@@ -161,7 +161,8 @@ def save(model, tokenizer, folder: Path, seconds: float, steps: int) -> None:
     model.float()
     files = sorted(path for path in folder.iterdir() if path.name not in ("asset.json", "card.md"))
     facts = {
-        "architecture": "MarianMTModel", "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "tasks": ["sequence to sequence"], "architecture": "MarianMTModel",
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "vocabulary": len(tokenizer), "max_tokens": MAX_TOKENS, "steps": steps, "seconds": round(seconds),
         "source": f"zh_en, general training: written, {MADE['grammar']:,} of grammar, {MADE['variation']:,} variations",
         "recipe": "python data/recipes/translator.py",
