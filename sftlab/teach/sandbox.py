@@ -16,7 +16,7 @@ from .limits import TimeUp
 from .wire import Broken, receive, send
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_START = 120  # seconds until Python and torch are loaded, on a slow or busy machine
+_START = 300  # seconds until Python and torch are loaded, on a slow or busy machine
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sftlab.teach.worker import main; main()"
 # Nothing of the teacher's environment: no tokens, no proxies.
 _ENVIRONMENT = {
