@@ -425,6 +425,8 @@ def test_a_few_steps_lower_the_loss(kind):
 @pytest.mark.parametrize("name", [*SIZES, "scenes"])
 def test_card_says_what_a_reader_must_know(name):
     """Recipe with its seconds, sizes of the splits, bias, licence."""
+    if not (DATA / name / "asset.json").exists():
+        pytest.skip(f"the checkpoint `{name}` is not made yet")
     card, about = " ".join((DATA / name / "card.md").read_text(encoding="utf-8").split()), facts(name)
     for said in (about["recipe"], f"{about['seconds']} seconds", "Bias", "CC BY 4.0", "Good for"):
         assert said in card, said

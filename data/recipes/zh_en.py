@@ -168,8 +168,14 @@ class Domain:
 
     def training(self) -> list[dict]:
         """Written rows, then the stored ones of the grammar, then the stored variations."""
-        made = {"grammar": self.rows(), "variation": self.variations()}
-        return self.written["train"] + [next(made[kind]) for kind, n in MADE[self.name].items() for _ in range(n)]
+        made, rows = {"grammar": self.rows(), "variation": self.variations()}, list(self.written["train"])
+        seen = {row[side] for row in rows for side in ("zh", "en")}
+        for kind, n in MADE[self.name].items():
+            # A variation may be a sentence of the grammar.
+            fresh = (row for row in made[kind] if not seen & {row["zh"], row["en"]})
+            own = [next(fresh) for _ in range(n)]
+            rows, seen = rows + own, seen | {row[side] for row in own for side in ("zh", "en")}
+        return rows
 
     def compositions(self, training: list[dict]) -> list[dict]:
         """Rows with a held-out pair of which both parts occur in training; no pair in more than two of them."""

@@ -59,7 +59,7 @@ def load(
     if task.kind not in facts["tasks"]:
         fitting = [n for n, about in checkpoints.items() if task.kind in about["facts"]["tasks"]]
         raise UnknownName(f"{name!r} has no head for {task.kind}: it is for {', '.join(facts['tasks'])}. "
-                          f"Checkpoints for {task.kind}: {', '.join(fitting) or 'none'}.")  # fmt: skip
+                          f"Known: {', '.join(fitting) or 'none'} for {task.kind}.")  # fmt: skip
     place = assets.find_asset(name, folder)
     if task.kind in SCENES:
         from .pyramid import load_scenes

@@ -30,6 +30,8 @@ def main() -> None:
         os.dup2(null, stream)
     torch.set_num_threads(1)
     torch.zeros(1, requires_grad=True).sum().backward()  # starts autograd's thread before threads get expensive
+    # `import torchvision` makes this folder; in here only one that is there already does not fail.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.sep
     filtered = confine(int(sys.argv[1]), float(sys.argv[2]))
     send(answers, {"ready": True, "filtered": filtered})
     names, calls = _main_module(), {}
