@@ -59,7 +59,7 @@ def test_no_code_point_of_the_source_is_a_number(source):
             assert unicodedata.category(form).startswith("L"), (character, unicodedata.name(form))
             assert unicodedata.numeric(form, None) is None or unicodedata.category(form) != "Nd"
             assert "DIGIT" not in unicodedata.name(form) and "NUMBER" not in unicodedata.name(form), character
-        assert character not in source.left_out
+            assert form not in source.left_out
 
 
 def test_letters_that_look_like_digits_are_left_out(source):

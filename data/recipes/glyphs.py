@@ -107,7 +107,11 @@ def candidates() -> dict[str, list[tuple[str, str]]]:
             elif parts:
                 continue
             label = unicodedata.name(base, "")
-            if kind not in ("Lu", "Ll", "Lo") or unicodedata.category(base)[0] == "N":
+            if (
+                kind not in ("Lu", "Ll", "Lo")
+                or unicodedata.category(base)[0] == "N"
+                or unicodedata.decomposition(base)
+            ):
                 continue
             if label.split(" ")[0] not in SCRIPTS or " WITH " in label:
                 continue

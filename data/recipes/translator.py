@@ -33,6 +33,7 @@ SHARE = {"written": 0.3, "variation": 0.2, "grammar": 0.5}  # of a batch
 RATE, WARMUP, SMOOTHING = 1e-3, 300, 0.1
 ENGLISH_TOKENS = 1800
 MAX_TOKENS = 64
+PENALTY = -15.0
 SPECIAL = ["<pad>", "</s>", "<unk>"]
 
 
@@ -73,8 +74,9 @@ def make_tokenizer(rows: list[dict]) -> PreTrainedTokenizerFast:
                                    model_max_length=MAX_TOKENS, clean_up_tokenization_spaces=False)  # fmt: skip
 
 
-def make_model(tokens: int, dropout: float = 0.1) -> MarianMTModel:
-    """Random weights: three layers on each side, one embedding for source, target and output."""
+def make_model(tokens: int, english: int, dropout: float = 0.1) -> MarianMTModel:
+    """Random weights: three layers on each side, one embedding for source, target and output. Tokens from ``english``
+    on have a penalty on their logit (Marian's ``final_logits_bias``), for as an output they are not trained."""
     config = MarianConfig(
         vocab_size=tokens, d_model=192, encoder_layers=3, decoder_layers=3, encoder_attention_heads=4,
         decoder_attention_heads=4, encoder_ffn_dim=512, decoder_ffn_dim=512, max_position_embeddings=MAX_TOKENS,
@@ -83,7 +85,9 @@ def make_model(tokens: int, dropout: float = 0.1) -> MarianMTModel:
         forced_eos_token_id=None,
     )  # fmt: skip
     torch.manual_seed(SEED)
-    return MarianMTModel(config)
+    model = MarianMTModel(config)
+    model.final_logits_bias[0, english:] = PENALTY
+    return model
 
 
 def batches(rows: dict[str, list], steps: int, rng) -> list[list]:
@@ -110,13 +114,21 @@ def padded(rows: list[list[int]], value: int) -> torch.Tensor:
 
 
 def loss_of(model, batch: list, smoothing: float) -> torch.Tensor:
-    """Mean cross-entropy per target token. The decoder reads the start token, which is pad, and the target."""
+    """Mean cross-entropy per target token. The decoder reads the start token, which is pad, and the target.
+
+    Targets are English, whose tokens come first in the vocabulary: only their logits are computed, a third of the cost.
+    """
     source, labels = padded([row[0] for row in batch], 0), padded([row[1] for row in batch], -100)
     read = padded([[0, *row[1][:-1]] for row in batch], 0)
-    logits = model(
-        input_ids=source, attention_mask=(source != 0).long(), decoder_input_ids=read, use_cache=False
-    ).logits
+    seen = (source != 0).long()
+    hidden = model.model(input_ids=source, attention_mask=seen, decoder_input_ids=read, use_cache=False)[0]
+    logits = hidden @ model.lm_head.weight[: english_tokens(model)].T
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing, ignore_index=-100)
+
+
+def english_tokens(model) -> int:
+    """How many tokens come before the first Chinese character: those without a penalty on their logit."""
+    return int((model.final_logits_bias == 0).sum())
 
 
 def train(model, rows: list[list], rate: float = RATE) -> None:
@@ -188,7 +200,8 @@ def main() -> None:
     rows = general()
     print({kind: len(found) for kind, found in rows.items()}, f"{time.perf_counter() - begin:.0f} s", flush=True)
     tokenizer = make_tokenizer(rows["written"] * 3 + rows["grammar"][:8000])
-    model = make_model(len(tokenizer))
+    first = min(number for token, number in tokenizer.get_vocab().items() if "一" <= token <= "鿿")
+    model = make_model(len(tokenizer), english=first)
     ids = {kind: encode(tokenizer, found) for kind, found in rows.items()}
     train(model, batches(ids, asked.steps, np.random.default_rng(SEED)))
     save(model, tokenizer, asked.out, time.perf_counter() - begin, asked.steps)
