@@ -32,7 +32,7 @@ DATA = Path(__file__).resolve().parents[1]
 FOLDER = DATA / "scenes"
 SEED, SCENES, STEPS, BATCH, LR, WEIGHT_DECAY = 2026, 3000, 1800, 8, 1e-3, 0.05
 FEW, SEEDS = 40, 3  # scenes to fine-tune on, and draws
-# Fine-tuned and scratch take the same steps, each at the rate that was best on the validation split.
+# Fine-tuned and scratch take the same steps. The rates are guesses: choose them on validation before measuring.
 PLANS = {
     "detection": {"epochs": 20, "fine-tuned": 5e-4, "scratch": 1e-3},
     "segmentation": {"epochs": 20, "fine-tuned": 1e-3, "scratch": 3e-3},
