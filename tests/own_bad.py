@@ -94,9 +94,9 @@ def without(files: dict, *names) -> dict:
     return {name: content for name, content in files.items() if name not in names}
 
 
-def spoilt(content: bytes, at: float, size=1) -> bytes:
-    """Some bytes changed, at a part of the length."""
-    start = int(len(content) * at)
+def spoilt(content: bytes, at: float, size=1, back=0) -> bytes:
+    """Some bytes changed, at a part of the length (and ``back`` bytes before)."""
+    start = int(len(content) * at) - back
     return content[:start] + bytes(255 - b for b in content[start : start + size]) + content[start + size :]
 
 
@@ -334,6 +334,10 @@ TEXTS = {
         "one\ntwo\nfour and so much more of it\n",
         "{d}/a.de:3: {d}/a.de has 4 lines, {d}/a.en has 3: a.de is longer by 1; the first pair that looks wrong "
         "is in line 3: 'drei' / 'four and"),
+    "pairs, a source missing": pairs("eins\nzwei und noch mehr davon\nvier\n",
+        "one\ntwo\nthree and so much more of it\nfour\n",
+        "{d}/a.en:2: {d}/a.de has 3 lines, {d}/a.en has 4: a.en is longer by 1; the first pair that looks wrong is in "
+        "line 2: 'zwei und noch mehr davon' / 'two'"),
     "pairs, more targets": pairs("eins\nzwei\n", "one\ntwo\nthree\n",
         "{d}/a.en:3: {d}/a.de has 2 lines, {d}/a.en has 3: a.en is longer by 1; the first pair that looks wrong "
         "is in line 3: nothing / 'three'"),
@@ -441,6 +445,8 @@ PICTURES = {
     "JPEG cut in its head": folder(classes() | {"p/cat/9.jpg": picture(kind="JPEG")[:30]}, "{d}/p/cat/9.jpg: "),
     "PNG cut off": folder(classes() | {"p/cat/9.png": cut(picture(**LARGE), 0.6)},
         "{d}/p/cat/9.png: cannot be decoded"),
+    "PNG with a wrong checksum": folder(classes() | {"p/cat/9.png": spoilt(picture(**LARGE), 1, back=14)},
+        "{d}/p/cat/9.png: cannot be decoded"),
     "PNG with a wrong byte": folder(classes() | {"p/cat/9.png": spoilt(picture(**LARGE), 0.5)},
         "{d}/p/cat/9.png: cannot be decoded"),
     "WebP cut off": folder(classes() | {"p/cat/9.webp": cut(picture(kind="WEBP", **LARGE), 0.5)},
@@ -518,6 +524,8 @@ PICTURES = {
         "{d}/c.json: annotations[2]: bbox [1, 1, 4] must be 4 finite numbers: x, y, width, height"),
     "bbox of text": boxes(box(bbox=["1", 1, 4, 3]),
         "{d}/c.json: annotations[2]: bbox ['1', 1, 4, 3] must be 4 finite numbers"),
+    "bbox with true": boxes(box(bbox=[True, 1, 4, 3]),
+        "{d}/c.json: annotations[2]: bbox [True, 1, 4, 3] must be 4 finite numbers"),
     "bbox is an object": boxes(box(bbox={"x": 1}),
         "{d}/c.json: annotations[2]: bbox {{'x': 1}} must be 4 finite numbers"),
     "bbox with NaN": boxes(box(bbox=[1, float("nan"), 4, 3]),

@@ -255,7 +255,7 @@ def test_json_lists_make_a_task_of_several_labels(tmp_path):
 
 
 def test_conll_columns_documents_and_blank_lines(tmp_path):
-    text = "-DOCSTART- -X- -X- O\n\n\nEU NNP I B-ORG\nrejects VBZ I O\n \nPeter NNP I B-PER\nBlackburn NNP I I-PER\n"
+    text = "-DOCSTART- -X- -X- O\n\n\nEU NNP I  B-ORG \nrejects VBZ I O\n \nPeter NNP I B-PER\nBlackburn NNP I I-PER\n"
     task = read(tmp_path, "from_conll", {"a": text}, files="{d}/a", val=0, test=0)
     assert task.examples("train") == [
         {"words": ["EU", "rejects"], "tags": ["B-ORG", "O"]},
@@ -286,6 +286,13 @@ def test_pairs_from_two_files_and_from_one(tmp_path):
     one = own_sequences.from_parallel_text(tmp_path / "a.tsv")
     assert one.splits == two.splits
     assert two.report == "train 13\nval 3\ntest 3\na.de: 1 empty lines\n1 pairs have a target that equals its source"
+
+
+def test_pairs_of_one_source_stay_together(tmp_path):
+    content = "".join(f"{source} x\t{i} a\n" for i, source in enumerate([*range(20), *range(20)]))
+    task = read(tmp_path, "from_parallel_text", {"a.tsv": content}, source="{d}/a.tsv")
+    sides = {(row["source"], split) for split, rows_ in task.splits.items() for row in rows_}
+    assert len(sides) == 20
 
 
 # Splits
@@ -476,12 +483,12 @@ def test_coco_boxes_are_corners_in_the_shrunk_picture(tmp_path):
             {"id": "x", "file_name": "a.png"},
             {"id": 5, "file_name": "c.png"},
         ],
-        "categories": [{"id": 9, "name": "tree"}, {"id": 2, "name": "car"}, {"id": 4, "name": "never"}],
+        "categories": [{"id": 9, "name": "tree"}, {"id": 10, "name": "car"}, {"id": 4, "name": "never"}],
         "annotations": [
             {"image_id": 30, "category_id": 9, "bbox": [4, 2, 36.4, 10]},
-            {"image_id": "x", "category_id": 2, "bbox": [0, 0, 8, 6]},
-            {"image_id": 30, "category_id": 2, "bbox": [0, 0, 1e9, 1], "iscrowd": 1},
-            {"image_id": 30, "category_id": 2, "bbox": [10, 10, 2, 2]},
+            {"image_id": "x", "category_id": 10, "bbox": [0, 0, 8, 6]},
+            {"image_id": 30, "category_id": 10, "bbox": [0, 0, 1e9, 1], "iscrowd": 1},
+            {"image_id": 30, "category_id": 10, "bbox": [10, 10, 2, 2]},
         ],
     }
     files = {
@@ -493,7 +500,7 @@ def test_coco_boxes_are_corners_in_the_shrunk_picture(tmp_path):
     task = read(tmp_path, "from_coco", files, images="{d}/p", annotations="{d}/c.json", val=0, test=0, max_side=20)
     b, a, c = task.examples("train")
     assert b["boxes"] == [[2, 1, 20, 6], [5, 5, 6, 6]] and b["labels"] == ["tree", "car"]
-    assert a["boxes"] == [[0, 0, 8, 6]] and c["boxes"] == [] and task.label_names == ["background", "car", "tree"]
+    assert a["boxes"] == [[0, 0, 8, 6]] and c["boxes"] == [] and task.label_names == ["background", "tree", "car"]
     image = b[task.inputs.column]
     assert image.shape == (3, 10, 20) and image.dtype == torch.float32 and 0 <= image.min() and image.max() <= 1
     assert task.report == (

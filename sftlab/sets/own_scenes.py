@@ -237,9 +237,8 @@ def _coco_rows(path: Path, folder: Path, decoder: Decoder, found: Findings) -> t
             x, y, w, h = about["bbox"]
             decoder.counts["boxes cut at the edge"] += math.dist(box, (x, y, x + w, y + h)) > 1e-6
             high, wide = rows[image][IMAGE].shape[1:]
-            old = sizes[image] * 2  # rounding must not carry a box over the edge of a shrunk picture
-            box = [min(v * new / was, new) for v, new, was in zip(box, (wide, high) * 2, old, strict=True)]
-            rows[image]["boxes"].append(box)
+            shrunk = zip(box, (wide, high) * 2, sizes[image] * 2, strict=True)
+            rows[image]["boxes"].append([value * new / old for value, new, old in shrunk])
             rows[image]["labels"].append(categories[category]["name"])
     decoder.counts["pictures without boxes"] += sum(not row["boxes"] for row in rows.values())
     names = [categories[number]["name"] for number in sorted(categories, key=lambda n: (isinstance(n, str), n))]
