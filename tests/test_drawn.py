@@ -308,6 +308,13 @@ def test_lesions_are_darker_than_their_skin_and_some_are_tiny(split):
         assert np.median(image[mask == 1]) < np.median(image[near & (mask == 0)])
 
 
+def test_cells_know_how_many_they_are():
+    """The number of cells that were drawn comes with each example; other data sets have none."""
+    counts = [example["count"] for example in drawn.cells_drawn().examples("test")]
+    assert counts == arrays("cells_drawn", "test")["counts"].tolist() and len(set(counts)) > 3
+    assert "count" not in drawn.lesions().examples("test")[0]
+
+
 @pytest.mark.parametrize("split", SIZES["cells_drawn"])
 def test_cells_touch_and_are_counted(split):
     """As many cells as counted, or fewer where they touch: pieces of cell never exceed the count, and in most pictures

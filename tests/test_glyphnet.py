@@ -64,7 +64,7 @@ def test_no_code_point_of_the_source_is_a_number(source):
 
 def test_letters_that_look_like_digits_are_left_out(source):
     """The round and the straight letters of every script, and what a reader would take for 2, 3, 5, 6 or 8."""
-    for double in "OoΟοОоՕօסהlIΙІӀוןЗзӠƷʒȜƧƨƼƽбȢ\U0001030f\U0001031a":
+    for double in "OoΟοОоՕօסםlIΙІӀוןЗзӠƷʒȜƧƨƼƽбȢ\U0001030f\U0001031a":
         assert double in source.left_out or double not in glyphs.candidates(), unicodedata.name(double)
     assert FACTS["left_out"] == source.left_out
 
@@ -236,10 +236,10 @@ def test_bench_in_miniature(monkeypatch):
     monkeypatch.setattr(transfer, "epochs", lambda steps, examples: 1)
     monkeypatch.setattr(transfer, "RATES", (1e-3,))
     monkeypatch.setattr(transfer, "TUNED", 1)
-    result = transfer.measure(draws=1, targets=(("digits", 1),))
+    result = transfer.measure(draws=1, targets=(("digits", 1, True),))
     (row,) = result.table.rows
-    assert row[:2] == ["digits", "1"] and len(row) == len(result.table.columns)
-    scores = result.figures["accuracy"]["digits, 1 per class"]
+    assert row[:2] == ["digits, shifted and turned", "1"] and len(row) == len(result.table.columns)
+    scores = result.figures["accuracy"]["digits, shifted and turned, 1 per class"]
     assert set(scores) == {"scratch", "head only", "LP-FT", "full"}
     assert all(len(values) == 1 and 0 <= values[0] <= 1 for values in scores.values())
-    assert result.figures["scratch_rate"] == {"digits, 1 per class": 1e-3}
+    assert result.figures["scratch_rate"] == {"digits, shifted and turned, 1 per class": 1e-3}

@@ -28,7 +28,7 @@ SCRIPTS = (
 # Doubles of digits, and of a bar and a ring (a handwritten 1 and 0), that are known by name or were seen by eye. What
 # else looks like a digit is found by comparing pictures, see `like_a_digit`.
 DOUBLES = (
-    "OoΟοσОоӨՕօסهەߋⵔⴰꓳᴏᴑ𐌏ϴ",  # 0
+    "OoΟοσОоӨՕօסםهەߋⵔⴰꓳᴏᴑ𐌏ϴ",  # 0
     "lI|ıΙιІіӀǀןוߊߗᑊⵏꓲ𐌉",  # 1
     "ƻƧƨꙄꙅԶՁ",  # 2
     "ЗзӠӡƷʒȜȝɜƐɛЭэვჳპꜢꜣ",  # 3
@@ -37,6 +37,11 @@ DOUBLES = (
     "ƄƅбЬьϬ",  # 6
     "Ȣȣᴕʔʕ𐌚",  # 8, 9
 )
+# Their digits are what letters are compared with. The digits of the other fonts are for the test of the comparison.
+DIGIT_FONTS = (
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-BoldOblique",
+    "DejaVuSerif", "DejaVuSerif-Italic", *STIX, "cmb10", "cmss10", "cmti10", "cmtt10",
+)  # fmt: skip
 ALIKE, SAME = 0.90, 0.965  # correlation of blurred pictures: like a digit; one class
 
 
@@ -124,12 +129,11 @@ def candidates() -> dict[str, list[tuple[str, str]]]:
 
 @cache
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """What a letter must not look like: the digits of six fonts, a bar and a ring; as they are, and squared."""
+    """What a letter must not look like: the digits of many fonts, a bar and a ring; as they are, and squared."""
     bar, ring = Image.new("L", (SIDE, SIDE)), Image.new("L", (SIDE, SIDE))
     ImageDraw.Draw(bar).rectangle((21, 4, 26, 43), fill=255)
     ImageDraw.Draw(ring).ellipse((8, 4, 40, 44), outline=255, width=5)
-    faces = ("DejaVuSans", "DejaVuSansMono", "DejaVuSerif", "DejaVuSans-Bold", "STIXGeneral", "STIXGeneralItalic")
-    masks = [fit(bar), fit(ring), *(glyph(name, digit) for name in faces for digit in "0123456789")]
+    masks = [fit(bar), fit(ring), *(glyph(name, digit) for name in DIGIT_FONTS for digit in "0123456789")]
     return vectors(masks), vectors([squared(mask) for mask in masks[1:]])
 
 

@@ -73,6 +73,7 @@ class Task(ABC):
     draws = False  # True: the loss draws random numbers per sample, and batches carry ``seeds`` for them
     cacheable = True  # False: a frozen trunk cannot be run once and kept, because the loss looks into the model
     augment: Callable[[dict, torch.Generator], dict] | None = None
+    report = ""  # what a reader of people's own files found: rows, classes, what it left out
 
     def __init__(self, splits: Mapping[str, Sequence[dict]], label_names: Sequence[str], inputs, name: str):
         self.splits, self.label_names, self.inputs, self.name = dict(splits), list(label_names), inputs, name
