@@ -18,8 +18,8 @@ def load_pictures(name: str, split: str) -> list[dict]:
 
     Returns:
         list[dict]: ``image`` (float32 [3, height, width] in [0, 1]) and, as far as the data set has them, ``label`` (a
-        name), ``mask`` (int64 [height, width]), ``count`` (how many things there are), ``boxes`` ([x1, y1, x2, y2] each, in pixels) with
-        their ``labels``.
+        name), ``mask`` (int64 [height, width]), ``count`` (how many things there are), ``boxes`` ([x1, y1, x2, y2]
+        each, in pixels) with their ``labels``.
 
     Raises:
         AssetError: the file is missing or altered, or no such split.
