@@ -220,6 +220,23 @@ def test_frozen_features_beat_random_ones_on_digits(digits):
     assert scores[True] > scores[False] + 0.1 and scores[True] > 0.8, scores
 
 
+def test_what_was_measured_is_what_the_card_says():
+    """The table of the card is that of the bench; fine-tuning beats scratch by more than the spread of both."""
+    card = (FOLDER / "card.md").read_text(encoding="utf-8")
+    measured = ROOT / "book" / "measured"
+    rows = [line.split("|")[1:-1] for line in (measured / "transfer.md").read_text(encoding="utf-8").splitlines()]
+    for row in (row for row in rows if len(row) == 7 and "±" in row[2]):
+        assert "|" + "|".join(row[:6]) + "|" in card
+    accuracy = json.loads((measured / "transfer.json").read_text(encoding="utf-8"))["accuracy"]
+    for label, least, above in (("1", 0.75, 0.15), ("5", 0.94, 0.08), ("10", 0.965, 0.04)):
+        found = accuracy[f"digits, {label} per class"]
+        assert np.mean(found["head only"]) >= max(least, np.mean(found["scratch"]) + above), label
+    for label in ("faces", "textures"):
+        found = accuracy[f"{label}, 10 per class"]
+        gain = np.mean(found["full"]) - np.mean(found["scratch"])
+        assert gain > max(np.std(found["full"], ddof=1), np.std(found["scratch"], ddof=1)), label
+
+
 def test_few_draws_the_asked_number_and_leaves_the_test_alone(digits):
     """Draws differ, a draw repeats, classes are equal, validation and test are those of the whole task."""
     one, same, other = (transfer.few(digits, 5, draw) for draw in (0, 0, 1))
