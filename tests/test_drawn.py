@@ -420,7 +420,7 @@ def test_a_few_steps_lower_the_loss(kind):
     task = few(kind)
     model = sl.load("scenes", task, seed=0)
     before = sl.evaluate(model, task, "train")
-    sl.fit(model, task, sl.full(epochs=10, lr=5e-4), batch=4, seed=0, validate=None, show=False)
+    sl.fit(model, task, sl.full(epochs=10, lr=5e-4, head_lr=5e-3), batch=4, seed=0, validate=None, show=False)
     after = sl.evaluate(model, task, "train")
     assert after["loss"] < 0.8 * before["loss"]
     assert all(np.isfinite(after[name]) for name in task.metric_names)

@@ -59,7 +59,7 @@ def main() -> None:
             run = sl.fit(model, tasks["cooking"], plan, batch=BATCH, seed=seed, validate=None, show=False)
             table[name].append(scores(model, tasks))
             took = time.perf_counter() - begin
-            print(f"{name}, seed {seed}: {run.cost['seconds']:.0f} s, with the tests {took:.0f} s", flush=True)
+            print(f"{name}, seed {seed}: {run.cost.seconds:.0f} s, with the tests {took:.0f} s", flush=True)
     columns = list(table["pretrained"][0])
     print("| | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")
     for name, runs in table.items():

@@ -171,6 +171,7 @@ def save(model, tokenizer, folder: Path, seconds: float, steps: int) -> None:
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     model.float()
+    (folder / "model.safetensors").chmod(0o644)
     files = sorted(path for path in folder.iterdir() if path.name not in ("asset.json", "card.md"))
     facts = {
         "tasks": ["sequence to sequence"], "architecture": "MarianMTModel",

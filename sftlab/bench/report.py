@@ -40,10 +40,11 @@ frozen BatchNorm in train mode have a second row, in which their user keeps it i
     "best": """## Each library at its best
 
 `sftlab bench best` runs whole trainings with a frozen trunk as users of each library run them: sftlab computes the
-frozen part once per sample, the Trainer of transformers has its own loader and groups by length, the others get
-batches grouped by length. Seconds without start-up are of a process in which the library ran before; with start-up,
-of a fresh one, its import included. The accuracy on the validation split is taken after the run and not timed; a row
-whose accuracy is more than two standard errors from sftlab's says "not equal": its time is of another result.
+frozen part once per sample, the Trainer of transformers has its own loader and groups by length (a second row has its
+default order, which does not), the others get batches grouped by length. Seconds without start-up are of a process in
+which the library ran before; with start-up, of a fresh one, its import included. The accuracy on the validation split
+is taken after the run and not timed; a row whose accuracy is more than two standard errors from sftlab's says "not
+equal": its time is of another result.
 """,
     "exact": """## Who is exact
 

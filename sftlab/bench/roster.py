@@ -89,6 +89,10 @@ def contestants_of(work: Work) -> list[Contestant]:
 
 
 def at_their_best(work: Work) -> list[Contestant]:
-    """The same libraries, each as its users run it at its best."""
+    """The same libraries, each as its users run it at its best; the Trainer on texts also with its default order."""
     own = {contestants.with_sftlab: settings.with_cache, contestants.with_hf: settings.with_hf_loader}
-    return [replace(one, train=own.get(one.train, one.train)) for one in contestants_of(work)]
+    there = [replace(one, train=own.get(one.train, one.train)) for one in contestants_of(work)]
+    if not work.norms:  # texts, whose lengths differ
+        at = [one.name for one in there].index("HF Trainer") + 1
+        there.insert(at, Contestant("HF Trainer, default order", settings.with_hf_default, HF))
+    return there

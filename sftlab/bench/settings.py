@@ -1,11 +1,14 @@
 """``sftlab bench best``: each library as its users run it, whole runs with a frozen trunk to a validation metric.
 
 sftlab keeps the outputs of the frozen part (its default); the Trainer of transformers has its own loader, and groups
-by length where lengths differ; the others get batches grouped by length. Rates, decay and schedule are equal, so the
+by length where lengths differ (a second row has its default order, which does not); the others get batches grouped by
+length. Rates, decay and schedule are equal, so the
 metrics must agree within noise; the weights need not, because order and dropout are each library's own.
 """
 
+import copy
 import tempfile
+from functools import wraps
 
 import torch
 from torch import nn
@@ -68,3 +71,11 @@ def with_hf_loader(model: nn.Module, task, feed: Feed, work: Work, careful: bool
         trainer = Own(model, arguments, collate, feed.items, optimizers=(optimizer, schedule))
         trainer.train()
         # end
+
+
+@wraps(with_hf_loader)
+def with_hf_default(model: nn.Module, task, feed: Feed, work: Work, careful: bool) -> None:
+    """The Trainer with its default order: batches of whatever lengths chance puts together."""
+    feed = copy.copy(feed)
+    feed.lengths = None
+    with_hf_loader(model, task, feed, work, careful)
