@@ -1,34 +1,21 @@
-"""The widgets in a real browser, hosted as the book hosts them: no kernel, no network, by keyboard, on a phone.
+"""The widgets in a real browser, hosted as the book hosts them: no kernel, no network, by keyboard, on a phone."""
 
-CHROMIUM may name the browser, AXE the file axe.min.js of axe-core (npm), with which accessibility is checked, too.
-"""
-
-import os
 import re
-import shutil
-from pathlib import Path
+from importlib.util import find_spec
 
 import pytest
 import torch
 import torch.nn.functional as F
+from browser import need, need_browser, serious_faults, watch
 from torch import nn
 
 import sftlab as sl
 
-pytest.importorskip("anywidget", reason='the widgets need anywidget: pip install -e ".[lab]"')
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+need(find_spec("anywidget"), 'the widgets need anywidget: pip install -e ".[lab]"')
+need_browser()
 import widget_page  # noqa: E402
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-AXE = Path(os.environ.get("AXE", Path(__file__).parents[1] / "book" / "node_modules" / "axe-core" / "axe.min.js"))
-if os.environ.get("SFTLAB_REQUIRE_BROWSER") and not CHROMIUM:
-    raise RuntimeError("SFTLAB_REQUIRE_BROWSER is set, but a Chromium is missing")
-pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium found: install one or set CHROMIUM"),
-]
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 def net() -> nn.Module:
@@ -57,14 +44,6 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("widgets")
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def open_page(browser, folder):
     """Open a page with one widget; the test fails at its end if it saw a request outside or an error."""
@@ -86,8 +65,7 @@ def open_page(browser, folder):
         contexts.append(context)
         context.route(re.compile("^(?!blob:|data:)"), answer)
         page = context.new_page()
-        page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        watch(page, faults, ("error", "warning"))
         page.goto(f"http://127.0.0.1/{file}")
         page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
         page.wait_for_selector(".sl-widget")
@@ -130,11 +108,7 @@ def test_looks(open_page, name):
             ".filter((e) => !e.ariaLabel && !e.labels.length).length"
         )
         assert page.evaluate(unnamed) == 0
-        if AXE.exists():
-            page.evaluate(AXE.read_text(encoding="utf-8"))
-            found = page.evaluate("axe.run('.sl-widget')")["violations"]
-            serious = [(f["id"], f["nodes"][0]["html"]) for f in found if f["impact"] in ("serious", "critical")]
-            assert not serious
+        assert not serious_faults(page, ".sl-widget")
     assert backgrounds["light"] != backgrounds["dark"]
 
 

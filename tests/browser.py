@@ -1,0 +1,71 @@
+"""What the browser tests share: the browser and how it is started, axe-core, and what a module needs to run at all.
+
+CHROMIUM may name the browser, AXE the file axe.min.js of axe-core (`npm ci` in book/ brings it). With
+SFTLAB_REQUIRE_BROWSER, as in CI, a test that would skip fails instead.
+"""
+
+import os
+import shutil
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+AXE = Path(os.environ.get("AXE", Path(__file__).parents[1] / "book" / "node_modules" / "axe-core" / "axe.min.js"))
+
+
+def need(there, what: str) -> None:
+    """Skip (the whole module, when called at its top) unless something is there; fail where it is required."""
+    if there:
+        return
+    if os.environ.get("SFTLAB_REQUIRE_BROWSER"):
+        raise RuntimeError(f"SFTLAB_REQUIRE_BROWSER is set, but {what}")
+    pytest.skip(what, allow_module_level=True)
+
+
+def need_browser() -> None:
+    """The two things that every browser test needs."""
+    need(find_spec("playwright"), 'playwright is not installed: pip install -e ".[test]"')
+    need(CHROMIUM, "there is no Chromium: install one or set CHROMIUM")
+
+
+@contextmanager
+def chromium():
+    """A headless Chromium; with playwright's loop in this thread, so for one module at a time."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+def watch(page, faults: list[str], kinds=("error",)) -> None:
+    """Collect what the page complains about: errors of its scripts, and messages of these kinds on its console."""
+    page.on("console", lambda message: faults.append(message.text) if message.type in kinds else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+
+
+def serious_faults(page, part: str = "html") -> list[tuple]:
+    """What axe-core finds in a part of the page that is serious or critical: rule, element, and what is wrong."""
+    need(AXE.is_file(), "axe-core is missing: run `npm ci` in book/")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("(part) => axe.run(part, { resultTypes: ['violations'] })", part)["violations"]
+    return [
+        (fault["id"], node["html"][:200], node["failureSummary"])
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
