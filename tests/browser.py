@@ -1,29 +1,22 @@
-"""What the browser tests share: the browser and how it is started, axe-core, and what a module needs to run at all.
+"""What the browser tests share: axe-core, what a page may not do, and what a module needs to run at all.
 
 CHROMIUM may name the browser, AXE the file axe.min.js of axe-core (`npm ci` in book/ brings it). With
 SFTLAB_REQUIRE_BROWSER, as in CI, a test that would skip fails instead.
 """
 
 import os
-import shutil
-from contextlib import contextmanager
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-AXE = Path(os.environ.get("AXE", Path(__file__).parents[1] / "book" / "node_modules" / "axe-core" / "axe.min.js"))
+BOOK = Path(__file__).parents[1] / "book"
+sys.path.insert(0, str(BOOK))
+from chromium import CHROMIUM, started  # noqa: E402, F401
+
+HTML = BOOK / "_build" / "html"
+AXE = Path(os.environ.get("AXE", BOOK / "node_modules" / "axe-core" / "axe.min.js"))
 
 
 def need(there, what: str) -> None:
@@ -39,17 +32,6 @@ def need_browser() -> None:
     """The two things that every browser test needs."""
     need(find_spec("playwright"), 'playwright is not installed: pip install -e ".[test]"')
     need(CHROMIUM, "there is no Chromium: install one or set CHROMIUM")
-
-
-@contextmanager
-def chromium():
-    """A headless Chromium; with playwright's loop in this thread, so for one module at a time."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 def watch(page, faults: list[str], kinds=("error",)) -> None:

@@ -37,7 +37,7 @@ def env(monkeypatch, request):
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium; its modules call ``need_browser`` first, and are of one group."""
-    from browser import chromium
+    from browser import started
 
-    with chromium() as started:
-        yield started
+    with started() as chromium:
+        yield chromium
