@@ -19,7 +19,7 @@ ENTRY = re.compile(
 READING = re.compile(r"^## Further reading\s*$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 HEAD = """# Bibliography
 
-<!-- `python book/build.py --tables` adds the works that chapters cite and keeps the order; mend an entry here and there -->
+<!-- `python book/build.py --tables` adds what chapters cite; mend an entry here and in its chapter -->
 
 Every work that a chapter names under "Further reading", by the family name of the first author, with the chapters that
 name it.

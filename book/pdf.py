@@ -28,6 +28,7 @@ READY = """async () => {
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
   await document.fonts.ready;
 }"""
+NUMBERS = "(n) => document.querySelectorAll('.number').forEach((e, i) => { e.textContent = n[i] })"
 STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm; }
 html, body { background: #fff; font-size: 10pt; }
@@ -82,7 +83,7 @@ def write(html: Path, out: Path, pages: list[str] | None = None) -> int:
         page.evaluate(READY)
         # Printed twice: the first one says on which page each chapter begins.
         numbers = beginnings(_print(page))
-        page.evaluate("(n) => document.querySelectorAll('.number').forEach((e, i) => { e.textContent = n[i] })", numbers)
+        page.evaluate(NUMBERS, numbers)
         data = _print(page)
     if not faults and (len(numbers) != len(pages) or beginnings(data) != numbers):
         faults.append(f"{len(pages)} chapters, which begin on the pages {numbers} and then {beginnings(data)}")

@@ -51,3 +51,57 @@ def serious_faults(page, part: str = "html") -> list[tuple]:
         if fault["impact"] in ("serious", "critical")
         for node in fault["nodes"]
     ]
+
+
+def number(text: str) -> float:
+    """A number as the widgets write it."""
+    return float(text.replace("−", "-").replace(",", ""))
+
+
+def move(root, label: str, key: str, times: int) -> None:
+    """Move a slider by keyboard, as a reader without a mouse does."""
+    slider = root.get_by_role("slider", name=label, exact=True)
+    slider.focus()
+    for _ in range(times):
+        slider.press(key)
+
+
+def logits_shown(root) -> dict[str, list[float]]:
+    """What the logits explorer shows."""
+
+    def column(n):
+        return [number(t) for t in root.locator(f".sl-logits tbody td:nth-child({n}) .sl-number").all_inner_texts()]
+
+    return {"loss": [number(root.locator(".sl-logits .sl-loss").inner_text())], "p": column(2), "gradient": column(4)}
+
+
+def logits_of_torch(logits: list[float], label: int, temperature=1.0, smoothing=0.0) -> dict[str, list[float]]:
+    """What torch computes for the same."""
+    import torch
+    import torch.nn.functional as F
+
+    z = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    loss = F.cross_entropy(z / temperature, torch.tensor(label), label_smoothing=smoothing)
+    loss.backward()
+    return {"loss": [loss.item()], "p": (z / temperature).softmax(0).tolist(), "gradient": z.grad.tolist()}
+
+
+def same_logits(root, logits: list[float], label: int, **options) -> None:
+    """The explorer shows what torch computes, to 1e-6."""
+    shown = logits_shown(root)
+    for name, values in logits_of_torch(logits, label, **options).items():
+        assert shown[name] == pytest.approx(values, abs=1e-6), name
+
+
+def answer_quiz(root, questions: list[dict]) -> None:
+    """Pick the right choices of a quiz, check each question, and see that it is passed."""
+    blocks = root.locator(".sl-quiz fieldset")
+    for i, question in enumerate(questions):
+        for c, choice in enumerate(question["choices"]):
+            if choice["right"]:
+                blocks.nth(i).locator("input").nth(c).check()
+        blocks.nth(i).get_by_role("button", name="Check").click()
+        assert blocks.nth(i).locator("[role=status]").inner_text() == "✓ Right."
+        assert blocks.nth(i).locator(".sl-reason:visible").count() == len(question["choices"])
+    n = len(questions)
+    assert f"{n} of {n} right: quiz passed" in root.locator(".sl-quiz .sl-score").inner_text()

@@ -18,7 +18,7 @@ from browser import BOOK, CHROMIUM, HTML, need
 from sftlab.teach import chapters, layout
 
 sys.path.insert(0, str(BOOK))
-import bibliography  # noqa: E402
+import bibliography
 
 ROOT = BOOK.parent
 NAMES = chapters.chapters()
@@ -179,9 +179,10 @@ def test_terms_in_bold_are_in_the_glossary(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_download_and_launch_buttons(name):
     """The download is the chapter itself, byte for byte; Colab and Binder are given the file that is there."""
-    markup, repository = page(f"notebooks/{name}.html"), re.search(
-        r'REPOSITORY = "https://github.com/(.+?)"', (BOOK / "conf.py").read_text(encoding="utf-8")
-    )[1]
+    markup, repository = (
+        page(f"notebooks/{name}.html"),
+        re.search(r'REPOSITORY = "https://github.com/(.+?)"', (BOOK / "conf.py").read_text(encoding="utf-8"))[1],
+    )
     (link,) = set(re.findall(r'href="([^"]+\.ipynb)"[^>]*class="[^"]*btn-download-source-button', markup))
     assert (HTML / "notebooks" / link).resolve().read_bytes() == chapters.forms(name)[0].read_bytes()
     file = chapters.forms(name)[0].relative_to(ROOT).as_posix()
@@ -245,7 +246,7 @@ def printed(tmp_path_factory):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(
             f'<!doctype html><html lang="en"><head><title>T</title><link rel="stylesheet" href="../_static/sftlab.css">'
-            f'{link}{mathjax if "math" in bodies[name] else ""}</head><body>{nav}'
+            f"{link}{mathjax if 'math' in bodies[name] else ''}</head><body>{nav}"
             f'<article class="bd-article">{bodies[name]}</article></body></html>',
             encoding="utf-8",
         )

@@ -5,8 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-import torch.nn.functional as F
-from browser import need, need_browser, serious_faults, watch
+from browser import answer_quiz, move, need, need_browser, number, same_logits, serious_faults, watch
 from torch import nn
 
 import sftlab as sl
@@ -76,17 +75,6 @@ def open_page(browser, folder):
     for context in contexts:
         context.close()
     assert not faults
-
-
-def number(text: str) -> float:
-    return float(text.replace("−", "-"))
-
-
-def move(page, label: str, key: str, times: int) -> None:
-    """Move a slider by keyboard, as a reader without a mouse does."""
-    page.get_by_role("slider", name=label, exact=True).focus()
-    for _ in range(times):
-        page.keyboard.press(key)
 
 
 # What holds for all of them
@@ -160,23 +148,9 @@ def test_logits_are_torchs(open_page):
     move(page, "temperature T", "ArrowRight", 5)
     move(page, "smoothing ε", "ArrowRight", 20)
     page.get_by_role("radio", name="neutral").check()
-    z = torch.tensor([0.7, 1.7, -1.0], dtype=torch.float64, requires_grad=True)
-    loss = F.cross_entropy(z / 1.5, torch.tensor(1), label_smoothing=0.2)
-    loss.backward()
-    shown = {
-        "loss": [number(page.locator(".sl-loss").inner_text())],
-        "log-sum-exp": [number(page.locator(".sl-lse").inner_text())],
-        "p": [number(t) for t in page.locator("tbody td:nth-child(2) .sl-number").all_inner_texts()],
-        "gradient": [number(t) for t in page.locator("tbody td:nth-child(4) .sl-number").all_inner_texts()],
-    }
-    expected = {
-        "loss": [loss.item()],
-        "log-sum-exp": [(z / 1.5).logsumexp(0).item()],
-        "p": (z / 1.5).softmax(0).tolist(),
-        "gradient": z.grad.tolist(),
-    }
-    for name, values in expected.items():
-        assert shown[name] == pytest.approx(values, abs=1e-6), name
+    same_logits(page, [0.7, 1.7, -1.0], 1, temperature=1.5, smoothing=0.2)
+    z = torch.tensor([0.7, 1.7, -1.0], dtype=torch.float64) / 1.5
+    assert number(page.locator(".sl-lse").inner_text()) == pytest.approx(z.logsumexp(0).item(), abs=1e-6)
 
 
 def test_surface_by_keyboard_and_pointer(open_page):
@@ -367,14 +341,7 @@ def test_quiz_by_keyboard(open_page):
     blocks.nth(several).get_by_role("button", name="Check").click()
     assert "missing" in blocks.nth(several).locator("[role=status]").inner_text()
     blocks.nth(several).get_by_role("button", name="Try again").click()
-    for i, question in enumerate(questions):
-        for c, choice in enumerate(question["choices"]):
-            if choice["right"]:
-                blocks.nth(i).locator("input").nth(c).check()
-        blocks.nth(i).get_by_role("button", name="Check").press("Enter")
-        assert blocks.nth(i).locator("[role=status]").inner_text() == "✓ Right."
-        assert blocks.nth(i).locator(".sl-reason:visible").count() == len(question["choices"])
-    assert "5 of 5 right: quiz passed" in page.locator(".sl-score").inner_text()
+    answer_quiz(page, questions)
     assert page.locator("math").count() >= 5
     page.get_by_role("button", name="Start over").click()
     assert "0 of 5" in page.locator(".sl-score").inner_text()
