@@ -64,7 +64,7 @@ html_theme_options = {
     "logo": {"text": project},
     "home_page_in_toc": True,
     "show_toc_level": 2,
-    "navigation_depth": 1,  # deeper entries fold with a mark that has no name for a screen reader
+    "max_navbar_depth": 1,  # deeper entries fold with a mark that has no name for a screen reader
     "navbar_persistent": [],  # otherwise a second search box in an empty top bar
 }
 

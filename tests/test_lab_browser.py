@@ -46,7 +46,8 @@ def short_chapter() -> tuple[nbformat.NotebookNode, layout.Exercise]:
     exercise = layout.exercises(whole, "03_losses")[0]
     code = [cell for cell in whole.cells if cell.cell_type == "code"]
     explorer = next(cell for cell in code if "sl.logits_explorer(" in cell.source)
-    explorer.source = explorer.source.replace("task.label_names", 'sl.task("headlines").label_names')
+    line = next(line for line in explorer.source.splitlines() if "sl.logits_explorer(" in line)
+    explorer.source = line.replace("task.label_names", 'sl.task("headlines").label_names')
     check = next(cell for cell in code if f'sl.check("{exercise.name}"' in cell.source)
     stub = next(cell for cell in code if cell.source == exercise.stub)
     quiz = next(cell for cell in code if "sl.quiz(" in cell.source)
