@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 export PYTHONUTF8 = 1
 
-.PHONY: help demo lab test book notebooks classroom bench clean
+.PHONY: help demo lab test book pdf notebooks classroom bench clean
 help:
 	@echo "make demo       fine-tune a real model and see before and after (about a minute once installed)"
 	@echo "make lab        open JupyterLab on the chapter list"
 	@echo "make test       style, unit, property, notebook, book and browser tests"
 	@echo "make book       build the book into book/_build/html"
+	@echo "make pdf        build the book and print it into book/_build/sftlab.pdf (needs a Chromium)"
 	@echo "make notebooks  execute the chapters again and bring their text form in line"
 	@echo "make classroom  build the releases for students and instructors into build/classroom"
 	@echo "make bench      measure the engine on this machine"
@@ -29,6 +30,10 @@ test:
 book:
 	@$(PYTHON) -m sftlab.install book
 	@$(VENV)/python book/build.py
+
+pdf:
+	@$(PYTHON) -m sftlab.install test book
+	@$(VENV)/python book/build.py --pdf
 
 notebooks:
 	@$(PYTHON) -m sftlab.install minilm lab peft vision text test

@@ -1,7 +1,8 @@
 """Build the book.
 
 python book/build.py           write the HTML to book/_build/html (needs npm once, for MathJax and mermaid)
-python book/build.py --tables  write the chapter table into README.md and notebooks/README.md, build nothing
+python book/build.py --pdf     that, and print it into book/_build/sftlab.pdf (needs a Chromium)
+python book/build.py --tables  write the chapter tables of both READMEs and the bibliography, build nothing
 """
 
 import argparse
@@ -17,6 +18,9 @@ import tomllib
 from pathlib import Path
 
 BOOK = Path(__file__).resolve().parent
+sys.path.insert(0, str(BOOK))  # for tests, which run this file from elsewhere
+import bibliography  # noqa: E402
+
 ROOT = BOOK.parent
 NOTEBOOKS = ROOT / "notebooks"
 HTML = BOOK / "_build" / "html"
@@ -98,7 +102,8 @@ def landing_table(parts: list[dict]) -> str:
 
 
 def tables(parts: list[dict]) -> dict[Path, str]:
-    """README.md with the chapter table between its markers, and notebooks/README.md, JupyterLab's first page."""
+    """README.md with the chapter table between its markers, notebooks/README.md (JupyterLab's first page), and
+    the bibliography."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, rest = readme.split("<!-- chapters: python book/build.py --tables -->\n")
     after = rest.split("<!-- /chapters -->")[1]
@@ -111,6 +116,7 @@ def tables(parts: list[dict]) -> dict[Path, str]:
     return {
         ROOT / "README.md": f"{before}{mark}\n{table}\n<!-- /chapters -->{after}",
         NOTEBOOKS / "README.md": first_page,
+        bibliography.PAGE: bibliography.page(list(NOTEBOOKS.glob("*.ipynb"))),
     }
 
 
@@ -151,32 +157,38 @@ def fetch_browser_libraries() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", action="store_true", help="write the chapter tables of the two READMEs")
-    only_tables = parser.parse_args().tables
+    parser.add_argument("--tables", action="store_true", help="write the chapter tables and the bibliography only")
+    parser.add_argument("--pdf", action="store_true", help="print the whole book into one PDF as well")
+    asked = parser.parse_args()
     parts = read_parts()
-    if only_tables:
+    if asked.tables:
         for path, text in tables(parts).items():
             path.write_text(text, encoding="utf-8")
         return
-    missing = [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if not importlib.util.find_spec(name)]
+    needed = ["sphinx", "myst_nb", "sphinx_book_theme", *(["playwright"] if asked.pdf else [])]
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
-        sys.exit(f'Not installed: {", ".join(missing)}. Run: pip install -e ".[book]"')
+        sys.exit(f'Not installed: {", ".join(missing)}. Run: pip install -e ".[test,book]"')
     fetch_browser_libraries()
-    page = BOOK / "_generated" / "chapters.md"
-    page.parent.mkdir(exist_ok=True)
-    text = landing_table(parts)
-    if not page.exists() or page.read_text(encoding="utf-8") != text:  # an untouched file is not read again by Sphinx
-        page.write_text(text, encoding="utf-8")
-    sys.path.insert(0, str(BOOK))
-    import samples  # needs torch: not for --tables
+    import exercises  # these two need sftlab and torch: not for --tables
+    import samples
 
-    samples.write(BOOK / "_generated")
+    generated = BOOK / "_generated"
+    generated.mkdir(exist_ok=True)
+    samples.write_if_new(generated / "chapters.md", landing_table(parts))
+    samples.write_if_new(generated / "exercises.md", exercises.table(list(NOTEBOOKS.glob("*.ipynb"))))
+    samples.write(generated)
     doctrees = HTML.parent / "doctrees"
     options = ["-q", "-W", "--keep-going", "-b", "html", "-c", BOOK, "-d", doctrees]
     if subprocess.run([sys.executable, "-m", "sphinx", *map(str, options), str(ROOT), str(HTML)]).returncode:
         shutil.rmtree(doctrees, ignore_errors=True)  # Sphinx would not repeat the warnings of a page that it has stored
         sys.exit("The book was not built without warnings; they are above.")
     print(f"The book: {HTML / 'index.html'}")
+    if asked.pdf:
+        import pdf
+
+        pages = pdf.write(HTML, HTML.parent / "sftlab.pdf")
+        print(f"The PDF, {pages} pages: {HTML.parent / 'sftlab.pdf'}")
     print(
         f"To read it: {Path(sys.executable).name} -m http.server -d {HTML.relative_to(ROOT)}"
         " (diagrams and search need a server)"

@@ -45,6 +45,7 @@ mermaid_fullscreen = False
 html_theme = "sphinx_book_theme"
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_extra_path = ["_root"]
 html_css_files = ["sftlab.css"]
 html_context = {"default_mode": "auto"}
@@ -63,6 +64,7 @@ html_theme_options = {
     "logo": {"text": project},
     "home_page_in_toc": True,
     "show_toc_level": 2,
+    "max_navbar_depth": 1,  # deeper entries fold with a mark that has no name for a screen reader
     "navbar_persistent": [],  # otherwise a second search box in an empty top bar
 }
 
@@ -87,6 +89,19 @@ class KeepStaticForm(SphinxPostTransform):
                 widget.insert(0, nodes.container("", *static.children, classes=["widget-static"]))
 
 
+class FoldSolutions(SphinxPostTransform):
+    """A code cell with the tag `solution` stays closed until the reader opens it, like a solution in Markdown."""
+
+    default_priority = 3
+
+    def run(self, **kwargs):
+        for cell in self.document.findall(nodes.container):
+            if cell.get("nb_element") == "cell_code" and "tag_solution" in cell["classes"]:
+                cell.insert(0, nodes.raw("", "<details><summary>Solution</summary>", format="html"))
+                cell.append(nodes.raw("", "</details>", format="html"))
+
+
 def setup(app):
     app.add_post_transform(KeepStaticForm)
+    app.add_post_transform(FoldSolutions)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -24,7 +24,7 @@ def write(folder: Path) -> None:
         (folder / part).mkdir(parents=True, exist_ok=True)
     cards = sorted(path.parent.name for path in DATA.glob("*/card.md"))
     for name in cards:
-        _write_if_new(folder / "cards" / f"{name}.md", (DATA / name / "card.md").read_text(encoding="utf-8"))
+        write_if_new(folder / "cards" / f"{name}.md", (DATA / name / "card.md").read_text(encoding="utf-8"))
     lines = ["```{toctree}", ":hidden:", "", *(f"_generated/cards/{name}" for name in cards), "```", ""]
     lines += ["| card | kind | what it is | files |", "|---|---|---|---|"]
     for name in cards:
@@ -32,7 +32,7 @@ def write(folder: Path) -> None:
     lines.append("")
     for name in TASKS:
         lines += [f"## `{name}`", "", *samples(name, folder), ""]
-    _write_if_new(folder / "data.md", "\n".join(lines))
+    write_if_new(folder / "data.md", "\n".join(lines))
 
 
 def _about(name: str) -> tuple[str, str, str]:
@@ -47,7 +47,7 @@ def _about(name: str) -> tuple[str, str, str]:
     return about["kind"], about["title"], f"{size:.1f} MB" if size else "in a Python package"
 
 
-def _write_if_new(path: Path, text: str) -> None:
+def write_if_new(path: Path, text: str) -> None:
     if not path.exists() or path.read_text(encoding="utf-8") != text:  # an untouched file is not read again by Sphinx
         path.write_text(text, encoding="utf-8")
 

@@ -32,3 +32,12 @@ def env(monkeypatch, request):
         monkeypatch.setenv(name, "")  # recorded, so that what sl.start sets is undone as well
         monkeypatch.delenv(name)
     return sl.start(seed=0, device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; its modules call ``need_browser`` first, and are of one group."""
+    from browser import started
+
+    with started() as chromium:
+        yield chromium

@@ -1,38 +1,20 @@
-"""The built book in a real browser: offline, free of errors, readable on a phone and in dark mode, searchable.
+"""The built book in a real browser: offline, free of errors, alive without a kernel, readable by everybody.
 
 Builds nothing: run `python book/build.py` first. CHROMIUM may name the browser.
 """
 
-import os
-import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
+from browser import HTML, answer_quiz, logits_shown, move, need, need_browser, same_logits, serious_faults, watch
 
-HTML = Path(__file__).parents[1] / "book" / "_build" / "html"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from sftlab.teach.widgets.bank import load_bank
+
 PAGES = sorted(p.relative_to(HTML).as_posix() for d in ("book", "notebooks") for p in (HTML / d).glob("*.html"))
-
-if os.environ.get("SFTLAB_REQUIRE_BROWSER") and not (PAGES and CHROMIUM):
-    raise RuntimeError("SFTLAB_REQUIRE_BROWSER is set, but the built book or a Chromium is missing")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(not PAGES, reason="the book is not built: python book/build.py"),
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium found: install one or set CHROMIUM"),
-]
+need(PAGES, "the book is not built: python book/build.py")
+need_browser()
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -55,14 +37,6 @@ def base():
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def page(browser, base):
     """A phone-wide page that answers nothing from outside; the test fails at its end if it saw a fault."""
@@ -74,8 +48,7 @@ def page(browser, base):
         route.abort()
 
     page.route(lambda url: not url.startswith((base, "blob:", "data:")), outside)
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    watch(page, faults)
     yield page
     page.close()
     assert not faults
@@ -110,3 +83,47 @@ def test_search(page, base):
 def test_top_of_the_site_leads_to_the_landing_page(page, base):
     page.goto(base)
     page.wait_for_url(base + "book/index.html")
+
+
+REFERENCE = [path for path in PAGES if path.startswith("book/")]
+
+
+@pytest.mark.parametrize("path", ["notebooks/03_losses.html", *REFERENCE])
+def test_accessibility(page, base, path):
+    """axe-core finds nothing serious on a page with all its widgets, everything unfolded, in light and in dark."""
+    page.set_viewport_size({"width": 1300, "height": 900})
+    page.goto(base + path, wait_until="networkidle")
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    page.add_style_tag(content="* { transition: none !important }")  # no colour is measured half way
+    for theme in ("light", "dark"):
+        page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
+        faults = serious_faults(page)
+        assert not faults, (theme, faults)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1300), ("dark", 1300), ("light", 390), ("dark", 390)])
+def test_a_chapter_is_alive_without_a_kernel(page, base, theme, width):
+    """Chapter 03: the logits are moved, and are torch's; the point on the surface steps; the quiz is passed."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=theme)
+    page.goto(base + "notebooks/03_losses.html")
+    page.wait_for_selector(".sl-quiz fieldset")
+    page.wait_for_selector(".widget-static", state="detached")  # the static forms have made way
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    light = "rgb(255, 255, 255)"
+    for part in (".sl-logits", ".sl-surface", ".sl-quiz"):
+        colour = page.locator(part).evaluate("(e) => getComputedStyle(e).backgroundColor")
+        assert (colour == light) is (theme == "light"), (part, colour)
+    labels = page.locator(".sl-logits input[type=radio]")
+    same_logits(page, [2.0, 1.0, -1.0], 0)
+    before = logits_shown(page)
+    move(page.locator(".sl-logits"), "negative", "ArrowLeft", 15)
+    labels.nth(2).check()
+    same_logits(page, [0.5, 1.0, -1.0], 2)
+    assert logits_shown(page) != before
+    loss = page.locator(".sl-surface .sl-loss.sl-number")
+    before = loss.inner_text()
+    page.locator(".sl-surface").get_by_role("button", name="Step").click()
+    assert loss.inner_text() != before
+    answer_quiz(page, load_bank("03_losses")[1])
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -240,6 +240,20 @@ def test_widgets_have_their_state(notebook):
             assert view is None or view["model_id"] in state, "run `sftlab notebooks`"
 
 
+def test_widgets_have_the_code_of_today(name, notebook):
+    """The book runs the JavaScript that the notebook stored: it must be that of the library, not that of last month."""
+    folder = ROOT / "sftlab" / "teach" / "widgets" / "static"
+    states = notebook.metadata.get("widgets", {}).get(chapters.WIDGETS, {}).get("state", {}).values()
+    for key, kind in (("_esm", "js"), ("_css", "css")):
+        files = [path.read_text(encoding="utf-8") for path in folder.glob(f"*.{kind}")]
+        for stored in states:
+            rest = stored["state"].get(key, "") if stored["model_module"] == "anywidget" else ""
+            while rest:  # files, joined
+                found = next((file for file in files if rest.startswith(file)), None)
+                assert found, f"{name}: a widget has changed since it was stored, run `sftlab notebooks {name}`"
+                rest = rest[len(found) :].removeprefix("\n")
+
+
 def test_markdown_reads_everywhere(notebook):
     """Nothing that JupyterLab shows raw: no MyST directives or roles, no GitHub alerts."""
     for cell in notebook.cells:

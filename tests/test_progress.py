@@ -10,7 +10,9 @@ import pytest
 import sftlab as sl
 from sftlab.errors import UnknownName
 from sftlab.teach import progress as module
+from sftlab.teach.checks import CHECKS
 from sftlab.teach.progress import home, progress, record
+from sftlab.teach.widgets import bank
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +33,30 @@ def test_what_is_passed_is_shown_and_stays_passed(folder):
     assert row("00")[1] == "0 of 3"
     record("exercise", "00-majority", True)
     record("exercise", "00-majority", False)
-    record("quiz", "00-first", True)
+    record("quiz", "00_quickstart", True)
     assert row("00")[1:3] == ["1 of 3", "1 of 1"]
     assert "00-majority" not in row("00")[3] and "00-macro-f1" in row("00")[3]
     assert str(folder / "progress.json") in progress().note
     code = "from sftlab.teach.progress import progress; print(progress().rows[0][1])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "1 of 3"
     assert [p.name for p in folder.iterdir() if p.suffix == ".tmp"] == []
+
+
+def test_totals_are_those_of_the_course(folder):
+    """Exercises from the checks, quizzes from the banks, one row for each chapter; nothing else is counted."""
+    rows = progress().rows
+    asked = [name.split("-")[0] for name in CHECKS]
+    quizzed = [name.split("_")[0] for name in bank.banks()]
+    assert [r[0] for r in rows] == sorted({*asked, *quizzed})
+    for chapter, *counts, _ in rows:
+        assert counts == [f"0 of {n}" if (n := names.count(chapter)) else "-" for names in (asked, quizzed)]
+    record("exercise", "00-renamed-since", True)
+    record("quiz", "00_gone", False)
+    assert progress().rows == rows
+    for name in bank.banks():
+        record("quiz", name, True)
+    assert {r[0]: r[2] for r in progress().rows if r[0] in quizzed} == dict.fromkeys(quizzed, "1 of 1")
+    assert not set(bank.banks()) & {name for r in progress().rows for name in r[3].split(", ")}
 
 
 def test_check_records(folder):
@@ -48,10 +67,14 @@ def test_check_records(folder):
     assert json.loads((folder / "progress.json").read_text())["entries"]["exercise 00-majority"] == {"tries": 1}
 
 
-@pytest.mark.parametrize(("reset", "left"), [(True, []), ("00-majority", ["00-macro-f1", "03-x"]), ("00", ["03-x"])])
+@pytest.mark.parametrize(
+    ("reset", "left"),
+    [(True, []), ("00-majority", ["00-macro-f1", "00_quickstart", "03-x"]), ("00", ["03-x"])],
+)
 def test_reset(folder, reset, left):
     for name in ("00-majority", "00-macro-f1", "03-x"):
         record("exercise", name, True)
+    record("quiz", "00_quickstart", True)
     progress(reset=reset)
     entries = json.loads((folder / "progress.json").read_text())["entries"]
     assert sorted(key.split()[1] for key in entries) == left

@@ -28,6 +28,8 @@ from sftlab.teach.widgets import augment, bank, base, curve_runs, curves, freezi
 
 BESIDE = str(Path(sys.executable).parent)  # the extra `book` brings Node.js as a Python package
 NODE = shutil.which("node", path=os.pathsep.join([BESIDE, os.environ.get("PATH", "")]))
+if os.environ.get("SFTLAB_REQUIRE_BROWSER") and not NODE:
+    raise RuntimeError("SFTLAB_REQUIRE_BROWSER is set, but Node.js is missing: the JavaScript would not be tested")
 needs_node = pytest.mark.skipif(not NODE, reason='Node.js is missing: pip install -e ".[book]"')
 VIEW = "application/vnd.jupyter.widget-view+json"
 

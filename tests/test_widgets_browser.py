@@ -1,34 +1,20 @@
-"""The widgets in a real browser, hosted as the book hosts them: no kernel, no network, by keyboard, on a phone.
+"""The widgets in a real browser, hosted as the book hosts them: no kernel, no network, by keyboard, on a phone."""
 
-CHROMIUM may name the browser, AXE the file axe.min.js of axe-core (npm), with which accessibility is checked, too.
-"""
-
-import os
 import re
-import shutil
-from pathlib import Path
+from importlib.util import find_spec
 
 import pytest
 import torch
-import torch.nn.functional as F
+from browser import answer_quiz, move, need, need_browser, number, same_logits, serious_faults, watch
 from torch import nn
 
 import sftlab as sl
 
-pytest.importorskip("anywidget", reason='the widgets need anywidget: pip install -e ".[lab]"')
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+need(find_spec("anywidget"), 'the widgets need anywidget: pip install -e ".[lab]"')
+need_browser()
 import widget_page  # noqa: E402
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-AXE = Path(os.environ.get("AXE", Path(__file__).parents[1] / "book" / "node_modules" / "axe-core" / "axe.min.js"))
-if os.environ.get("SFTLAB_REQUIRE_BROWSER") and not CHROMIUM:
-    raise RuntimeError("SFTLAB_REQUIRE_BROWSER is set, but a Chromium is missing")
-pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium found: install one or set CHROMIUM"),
-]
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 def net() -> nn.Module:
@@ -57,14 +43,6 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("widgets")
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def open_page(browser, folder):
     """Open a page with one widget; the test fails at its end if it saw a request outside or an error."""
@@ -86,8 +64,7 @@ def open_page(browser, folder):
         contexts.append(context)
         context.route(re.compile("^(?!blob:|data:)"), answer)
         page = context.new_page()
-        page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        watch(page, faults, ("error", "warning"))
         page.goto(f"http://127.0.0.1/{file}")
         page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
         page.wait_for_selector(".sl-widget")
@@ -98,17 +75,6 @@ def open_page(browser, folder):
     for context in contexts:
         context.close()
     assert not faults
-
-
-def number(text: str) -> float:
-    return float(text.replace("−", "-"))
-
-
-def move(page, label: str, key: str, times: int) -> None:
-    """Move a slider by keyboard, as a reader without a mouse does."""
-    page.get_by_role("slider", name=label, exact=True).focus()
-    for _ in range(times):
-        page.keyboard.press(key)
 
 
 # What holds for all of them
@@ -130,11 +96,7 @@ def test_looks(open_page, name):
             ".filter((e) => !e.ariaLabel && !e.labels.length).length"
         )
         assert page.evaluate(unnamed) == 0
-        if AXE.exists():
-            page.evaluate(AXE.read_text(encoding="utf-8"))
-            found = page.evaluate("axe.run('.sl-widget')")["violations"]
-            serious = [(f["id"], f["nodes"][0]["html"]) for f in found if f["impact"] in ("serious", "critical")]
-            assert not serious
+        assert not serious_faults(page, ".sl-widget")
     assert backgrounds["light"] != backgrounds["dark"]
 
 
@@ -186,23 +148,9 @@ def test_logits_are_torchs(open_page):
     move(page, "temperature T", "ArrowRight", 5)
     move(page, "smoothing ε", "ArrowRight", 20)
     page.get_by_role("radio", name="neutral").check()
-    z = torch.tensor([0.7, 1.7, -1.0], dtype=torch.float64, requires_grad=True)
-    loss = F.cross_entropy(z / 1.5, torch.tensor(1), label_smoothing=0.2)
-    loss.backward()
-    shown = {
-        "loss": [number(page.locator(".sl-loss").inner_text())],
-        "log-sum-exp": [number(page.locator(".sl-lse").inner_text())],
-        "p": [number(t) for t in page.locator("tbody td:nth-child(2) .sl-number").all_inner_texts()],
-        "gradient": [number(t) for t in page.locator("tbody td:nth-child(4) .sl-number").all_inner_texts()],
-    }
-    expected = {
-        "loss": [loss.item()],
-        "log-sum-exp": [(z / 1.5).logsumexp(0).item()],
-        "p": (z / 1.5).softmax(0).tolist(),
-        "gradient": z.grad.tolist(),
-    }
-    for name, values in expected.items():
-        assert shown[name] == pytest.approx(values, abs=1e-6), name
+    same_logits(page, [0.7, 1.7, -1.0], 1, temperature=1.5, smoothing=0.2)
+    z = torch.tensor([0.7, 1.7, -1.0], dtype=torch.float64) / 1.5
+    assert number(page.locator(".sl-lse").inner_text()) == pytest.approx(z.logsumexp(0).item(), abs=1e-6)
 
 
 def test_surface_by_keyboard_and_pointer(open_page):
@@ -393,14 +341,7 @@ def test_quiz_by_keyboard(open_page):
     blocks.nth(several).get_by_role("button", name="Check").click()
     assert "missing" in blocks.nth(several).locator("[role=status]").inner_text()
     blocks.nth(several).get_by_role("button", name="Try again").click()
-    for i, question in enumerate(questions):
-        for c, choice in enumerate(question["choices"]):
-            if choice["right"]:
-                blocks.nth(i).locator("input").nth(c).check()
-        blocks.nth(i).get_by_role("button", name="Check").press("Enter")
-        assert blocks.nth(i).locator("[role=status]").inner_text() == "✓ Right."
-        assert blocks.nth(i).locator(".sl-reason:visible").count() == len(question["choices"])
-    assert "5 of 5 right: quiz passed" in page.locator(".sl-score").inner_text()
+    answer_quiz(page, questions)
     assert page.locator("math").count() >= 5
     page.get_by_role("button", name="Start over").click()
     assert "0 of 5" in page.locator(".sl-score").inner_text()

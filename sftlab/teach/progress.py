@@ -7,6 +7,7 @@ person's progress. Where the folder cannot be written, progress lasts as long as
 
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def record(kind: str, name: str, passed: bool) -> None:
 
     Args:
         kind: ``exercise`` or ``quiz``.
-        name: such as ``03-softmax``; what stands before the first hyphen is the chapter.
+        name: such as ``03-softmax``, of a quiz ``03_losses``; it begins with the chapter.
         passed: whether it was right.
 
     Raises:
@@ -73,18 +74,18 @@ def progress(reset: bool | str = False) -> Table:
     def forget(held):
         for key in list(held):
             name = key.split(" ", 1)[1]
-            if reset is True or name == reset or name.split("-")[0] == reset:
+            if reset is True or reset in (name, _chapter(name)):
                 del held[key]
 
     if reset:
         _change(forget)
     held = _load()
-    # A chapter is listed when it has exercises or something was tried; what is open is named, to go on there.
-    names = {kind: {*_known(kind), *(k.split(" ", 1)[1] for k in held if k.startswith(kind))} for kind in KINDS}
+    # What the course has, not what was once recorded: an exercise that was renamed would stay open for ever.
+    names = {kind: set(_known(kind)) for kind in KINDS}
     done = {kind: {n for n in names[kind] if held.get(f"{kind} {n}", {}).get("passed")} for kind in KINDS}
     rows = []
-    for chapter in sorted({n.split("-")[0] for kind in KINDS for n in names[kind]}):
-        mine = {kind: sorted(n for n in names[kind] if n.split("-")[0] == chapter) for kind in KINDS}
+    for chapter in sorted({_chapter(n) for kind in KINDS for n in names[kind]}):
+        mine = {kind: sorted(n for n in names[kind] if _chapter(n) == chapter) for kind in KINDS}
         counts = [f"{sum(n in done[k] for n in mine[k])} of {len(mine[k])}" if mine[k] else "-" for k in KINDS]
         still = [n for kind in KINDS for n in mine[kind] if n not in done[kind]]
         rows.append([chapter, *counts, ", ".join(still) or "nothing"])
@@ -93,10 +94,16 @@ def progress(reset: bool | str = False) -> Table:
     return Table(["chapter", "exercises done", "quizzes done", "open"], rows, note=_note or where)
 
 
+def _chapter(name: str) -> str:
+    """``03`` of the exercise ``03-softmax`` and of the quiz ``03_losses``."""
+    return re.split("[-_]", name)[0]
+
+
 def _known(kind: str) -> list[str]:
     from .checks import CHECKS
+    from .widgets.bank import banks
 
-    return list(CHECKS) if kind == "exercise" else []
+    return list(CHECKS) if kind == "exercise" else banks()
 
 
 def _change(change: Callable[[dict], None]) -> None:

@@ -22,9 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ...errors import bad_data, unknown
-from ..chapters import NOTEBOOKS
 
-BANKS = NOTEBOOKS / "quiz"
+BANKS = Path(__file__).resolve().parents[3] / "notebooks" / "quiz"  # not from `chapters`: that needs nbformat
 SEVERAL = re.compile(r"\s*\(several answers\)\s*$")
 
 

@@ -29,7 +29,8 @@ function render({ model, el }) {
       return box;
     });
     const rows = question.choices.map((choice, c) => make("div", { class: "sl-choice" },
-      make("label", {}, inputs[c], make("span", {}, inline(choice.text), marks[c])), reasons[c]));
+      // The letter names a choice that is a formula only, which has no words for a screen reader.
+      make("label", {}, inputs[c], make("span", {}, make("span", { class: "sl-hidden" }, `${"ABCDEFGH"[c]}: `), inline(choice.text), marks[c])), reasons[c]));
     const check = make("button", { type: "button", class: "sl-main", click: () => put(i, { checked: true }) }, "Check");
     const again = make("button", { type: "button", click: () => { put(i, FRESH); inputs[0].focus(); } }, "Try again");
     const reveal = make("button", { type: "button", click: () => put(i, { shown: true }) }, "Explain all");

@@ -1,0 +1,152 @@
+"""Real JupyterLab in a real browser: a chapter is opened and run, a slider moved, an exercise solved, a quiz passed.
+
+The chapter is short: the set-up, a widget, the first exercise and the quiz of chapter 03, cell by cell as they stand
+there. CHROMIUM may name the browser.
+"""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.util import find_spec
+
+import nbformat
+import pytest
+from browser import answer_quiz, move, need, need_browser, same_logits, watch
+
+from sftlab import lab
+from sftlab.teach import chapters, layout
+from sftlab.teach.widgets.bank import load_bank
+
+need(find_spec("jupyterlab") and find_spec("anywidget"), 'JupyterLab is not installed: pip install -e ".[lab]"')
+need_browser()
+pytestmark = pytest.mark.xdist_group("browser")
+WAIT = 600_000  # milliseconds, on a very busy machine; usually seconds
+
+RUN = """async (path) => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = await app.commands.execute("docmanager:open", { path, factory: "Notebook" });
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  await app.commands.execute("notebook:run-all-cells");
+  const cells = panel.content.model.sharedModel.cells.filter((cell) => cell.cell_type === "code");
+  const errors = cells.flatMap((cell) => cell.outputs).filter((output) => output.output_type === "error");
+  return { counts: cells.map((cell) => cell.execution_count), errors: errors.map((e) => `${e.ename}: ${e.evalue}`) };
+}"""
+
+
+def short_chapter() -> tuple[nbformat.NotebookNode, layout.Exercise]:
+    """Cells of chapter 03, without outputs, and its first exercise."""
+    whole = nbformat.read(chapters.forms("03_losses")[0], as_version=4)
+    exercise = layout.exercises(whole, "03_losses")[0]
+    code = [cell for cell in whole.cells if cell.cell_type == "code"]
+    explorer = next(cell for cell in code if "sl.logits_explorer(" in cell.source)
+    line = next(line for line in explorer.source.splitlines() if "sl.logits_explorer(" in line)
+    explorer.source = line.replace("task.label_names", 'sl.task("headlines").label_names')
+    check = next(cell for cell in code if f'sl.check("{exercise.name}"' in cell.source)
+    stub = next(cell for cell in code if cell.source == exercise.stub)
+    quiz = next(cell for cell in code if "sl.quiz(" in cell.source)
+    cells = [whole.cells[0], code[0], explorer, stub, check, quiz]
+    for cell in cells[1:]:
+        cell.outputs, cell.execution_count = [], None
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": whole.metadata.kernelspec}), exercise
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """JupyterLab with the course's own settings and nothing of the person's; gives its address and its folder."""
+    home = tmp_path_factory.mktemp("lab")
+    for folder in ("course", "settings", "progress"):
+        (home / folder).mkdir()
+    nbformat.write(short_chapter()[0], home / "course" / "short.ipynb")
+    (home / "settings" / "overrides.json").write_text(json.dumps(lab.DEFAULTS))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR",
+           "JUPYTERLAB_WORKSPACES_DIR")  # fmt: skip
+    environment = {**os.environ, **{name: str(home / name) for name in own}, "SFTLAB_HOME": str(home / "progress")}
+    token = secrets.token_hex(16)
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home / 'course'}",
+        f"--LabApp.app_settings_dir={home / 'settings'}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    with open(home / "log", "wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        base, deadline = f"http://127.0.0.1:{port}/", time.monotonic() + WAIT / 1000
+        while True:
+            try:
+                urllib.request.urlopen(f"{base}api/status?token={token}", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
+                time.sleep(0.2)
+        yield base, token, home
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture
+def page(browser, server):
+    """JupyterLab, started; the test fails at its end if it saw an error or a request to somewhere else."""
+    base, token, _ = server
+    faults = []
+
+    def outside(route):
+        faults.append(f"request to {route.request.url}")
+        route.abort()
+
+    page = browser.new_page(viewport={"width": 1400, "height": 1300})
+    page.set_default_timeout(WAIT)
+    page.route(lambda url: not url.startswith((base, "blob:", "data:")), outside)
+    watch(page, faults)
+    page.goto(f"{base}lab?token={token}&reset")
+    page.wait_for_function("window.jupyterapp")
+    page.locator("#jupyterlab-splash").wait_for(state="detached")
+    yield page
+    page.close()
+    assert not faults
+
+
+def test_a_learner_works_through_a_chapter(page, server):
+    """Run all; the stub is not passed yet; the slider moves torch's numbers; the answer passes; so does the quiz."""
+    chapter, exercise = short_chapter()
+    found = page.evaluate(RUN, "short.ipynb")
+    assert found == {"counts": [1, 2, 3, 4, 5], "errors": []}
+
+    explorer = page.locator(".sl-logits")
+    explorer.wait_for()
+    same_logits(page, [2.0, 1.0, -1.0], 0)
+    move(explorer, "negative", "ArrowLeft", 13)  # JupyterLab must not take the keys
+    same_logits(page, [0.7, 1.0, -1.0], 0)
+
+    verdict = page.locator(".sftlab-check")
+    assert "not yet" in verdict.inner_text()
+    number = next(i for i, cell in enumerate(chapter.cells) if cell.source == exercise.stub)
+    page.locator(".jp-Notebook .jp-Cell").nth(number).locator(".cm-content").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(exercise.solution)
+    page.keyboard.press("Shift+Enter")  # runs it and goes to the check
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_function("document.querySelector('.sftlab-check')?.innerText.includes('passed')")
+
+    answer_quiz(page, load_bank("03_losses")[1])
+    path, deadline = server[2] / "progress" / "progress.json", time.monotonic() + WAIT / 1000
+    wanted = {f"exercise {exercise.name}", "quiz 03_losses"}
+    while time.monotonic() < deadline:
+        entries = json.loads(path.read_text())["entries"] if path.exists() else {}
+        if wanted == {name for name, entry in entries.items() if "passed" in entry}:
+            break
+        time.sleep(0.2)
+    assert wanted == {name for name, entry in entries.items() if "passed" in entry}, entries
