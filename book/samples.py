@@ -67,10 +67,10 @@ def samples(name: str, folder: Path) -> list[str]:
                 alt = f"Pictures of the split {split} of {name} with their labels, boxes or outlines of masks"
                 lines += [f"**{split}**", "", f"![{alt}](_generated/samples/{path.name})", ""]
         return lines
-    columns = [key for key in first if isinstance(first[key], str)] or ["sentence"]
+    columns = ["sentence"] * ("tags" in first) + [key for key in first if isinstance(first[key], str)]
     lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in list(task.splits["train"])[:8]:
-        cells = [tagged(row)] if columns == ["sentence"] else [str(row[key]) for key in columns]
+        cells = [tagged(row) if key == "sentence" else str(row[key]) for key in columns]
         lines.append("| " + " | ".join(escape(cell, quote=False).replace("|", "\\|") for cell in cells) + " |")
     return lines
 
