@@ -221,7 +221,10 @@ def l2_sp(answer) -> None:
     leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
     result = call(answer, leaves, start, alpha, beta)
     expect_attached(result, getattr(answer, "__name__", "answer"))
-    wanted = {"conv": alpha * (parameters["conv"] - start["conv"]), "norm": alpha * (parameters["norm"] - start["norm"])}
+    wanted = {
+        "conv": alpha * (parameters["conv"] - start["conv"]),
+        "norm": alpha * (parameters["norm"] - start["norm"]),
+    }
     wanted["head"] = beta * parameters["head"]
     found = torch.autograd.grad(result, list(leaves.values()), allow_unused=True)
     for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
