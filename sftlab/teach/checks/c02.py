@@ -41,19 +41,13 @@ def standardise(answer) -> None:
         return (x - of.mean(**dim)) / of.std(correction=correction, **dim)
 
     both, rows = torch.cat([train, other]), {"dim": 0}
-    ddof = "the standard deviation divides by N - 1; here it divides by N (`correction=0`)."
     first, second = _two(call(answer, train, other))
     suspects = {
-        ddof: by(train, train, 1, **rows),
+        "the standard deviation divides by N - 1; here it divides by N (`correction=0`).": by(train, train, 1, **rows),
         "one mean and one deviation for all columns: each column has its own (dim=0).": by(train, train),
-        "the rows are standardised; each column has its own mean and deviation (dim=0).": by(
-            train, train, dim=1, keepdim=True
-        ),
         "the mean and deviation include the other part. They are learnt from the training part alone.": by(
             train, both, **rows
         ),
-        "the division by the standard deviation is missing.": train - train.mean(0),
-        "it is divided by the variance, not by its root.": (train - train.mean(0)) / train.var(0, correction=0),
         "that is min-max scaling; wanted are z-scores.": (train - train.amin(0)) / (train.amax(0) - train.amin(0)),
     }
     expect_close(first, by(train, train, **rows), "the training part", suspects)
@@ -63,13 +57,13 @@ def standardise(answer) -> None:
         "the mean and deviation include this part. They are learnt from the training part alone.": by(
             other, both, **rows
         ),
-        ddof: by(other, train, 1, **rows),
     }
     expect_close(second, by(other, train, **rows), "the other part", suspects)
     flat, moved = torch.full((4, 1), 7.0).double(), torch.full((2, 1), 9.0).double()
     first, second = _two(call(answer, flat, moved))
+    whole = torch.as_tensor(first).isfinite().all() and torch.as_tensor(second).isfinite().all()
     expect(
-        bool(torch.as_tensor(first).isfinite().all() and torch.as_tensor(second).isfinite().all()),
+        bool(whole),
         "A column that is constant in training gives NaN or infinity: its deviation is 0.",
         "Divide such a column by 1.",
     )
@@ -85,7 +79,6 @@ def pad_batch(answer) -> None:
     real = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]]).double()
     fixed = torch.nn.functional.pad(right, (0, 12))
     suspects = {
-        "the rows are cut to the shortest: words are lost.": right[:, :1],
         "the padding stands on the left; on the right is asked for.": (
             torch.tensor([[7, 0, 8, 9], [0, 0, 0, 5], [0, 0, 6, 0]]).double()
         ),
@@ -98,22 +91,15 @@ def pad_batch(answer) -> None:
         ).double(),
         "it is the wrong way round: 1 for a token, 0 for padding.": 1 - real,
         "it is 1 everywhere: the padding would be read as text.": torch.ones(3, 4).double(),
-        "it belongs to padding on the left.": real.flip(1),
     }
     expect_close(mask, real, "the mask", suspects)
     ids, mask = _two(call(answer, [[3, 4], [5]], 9, 16))
-    nine = torch.tensor([[3.0, 4], [5, 9]]).double()
-    suspects = {"the padding is 0; take `value`.": torch.tensor([[3.0, 4], [5, 0]]).double()}
-    expect_close(ids, nine, "the ids with a padding of 9", suspects)
-    expect_close(mask, torch.tensor([[1.0, 1], [1, 0]]).double(), "the mask with a padding of 9")
+    expect_close(ids, torch.tensor([[3.0, 4], [5, 9]]).double(), "the ids with a padding of 9")
     ids, mask = _two(call(answer, [[1, 4, 5, 6, 2], [1, 2], [1, 4, 2]], 0, 3))
     cut = torch.tensor([[1, 4, 2], [1, 2, 0], [1, 4, 2]]).double()
     suspects = {
         "a row is cut and its last id is gone. The closing token has to stay: the model was pretrained to see it.": (
             torch.tensor([[1, 4, 5], [1, 2, 0], [1, 4, 2]]).double()
-        ),
-        "the beginning of a row is cut away, and its end kept.": (
-            torch.tensor([[5, 6, 2], [1, 2, 0], [1, 4, 2]]).double()
         ),
     }
     expect(torch.as_tensor(ids).shape != (3, 5), "With a limit of 3 a row of 5 keeps its length: cut it.")
@@ -155,8 +141,6 @@ def add_noise(answer) -> None:
     expect(
         float(alike) < 0.5, "Seeds 0 and 1 give the same noise.", "torch.Generator().manual_seed(seed) takes the seed."
     )
-    average = noise.mean().abs() / noise.std()
-    expect(float(average) < 0.2, "The noise is not centred: it shifts the waveform.", "`randn`, not `rand`.")
 
 
 def stratified(answer) -> None:
@@ -166,10 +150,7 @@ def stratified(answer) -> None:
     for found in seen:
         got = {name: sum(labels[i] == name for i in found) for name in "abc"}
         text = ", ".join(f"{n} of {name!r}" for name, n in got.items())
-        expect(
-            not 50 < len(found) < 60,
-            f"You return {len(found)} of {len(labels)} positions: that is the training part, not the held-out one.",
-        )
+        expect(len(found) < 50, f"You return {len(found)} of {len(labels)} positions: that is the training part.")
         expect(got["c"] > 0, f"From labels a 40, b 20, c 2 you hold out {text}: a class is missing. At least one each.")
         expect(
             not (got["a"] == got["b"]),
@@ -183,10 +164,8 @@ def stratified(answer) -> None:
         )
     expect_repeatable(answer, labels, 0.1, 0)
     first = {*range(4), 40, 41, 60}
-    expect(
-        set(seen[0]) != first,
-        "You hold out the first rows of each class. Files are often sorted, by date or by source: draw at random.",
-    )
+    said = "You hold out the first rows of each class. Files are often sorted, by date or by source: draw at random."
+    expect(set(seen[0]) != first, said)
     expect(
         len({frozenset(found) for found in seen}) > 1,
         "Four seeds give the same division: the seed is not used.",
@@ -233,19 +212,12 @@ def find_leak(answer) -> None:
         ),
         "'The council meets on Tuesday' is not a copy: its words are in a much longer text. "
         "Divide by the words of *both* texts, not by those of one.": [1, 2, 3, 4, 5, 6],
-        "'Ferry over the Orrin stops on every Sunday' is another story: *more than half* must be shared.": (
-            [1, 2, 3, 4, 6, 7]
-        ),
         "those that are *not* leaked.": [0, 5, 7],
         "those are positions in the training part; the held-out ones are wanted.": [0, 1, 2],
     }
     for why, positions in lists.items():
         expect(found != positions, f"You find {found}: {why}")
     expect(found == right, f"In the small example you find {found}, expected {right}.", "Print each share.")
-    expect(
-        _positions(call(answer, train, ["Sun all day"]), [""]) == [],
-        "You find a leak where there is none: 'Sun all day' shares nothing with the training texts.",
-    )
     rows, held, where = plant(seed=7)
     held = held[:60]  # enough to tell, and quick enough for a double loop
     where = [at for at in where if at < len(held)]
@@ -314,7 +286,7 @@ def _positions(found, of: list) -> list[int]:
         "Return where they stand, not what stands there.",
     )
     expect(len(set(found)) == len(found), "A position occurs twice.", "Stop at the first match, or use a set.")
-    expect(all(0 <= i < max(len(of), 1) for i in found), "A position lies outside of the list.")
+    expect(all(0 <= i < len(of) for i in found), "A position lies outside of the list.")
     return found
 
 
