@@ -199,8 +199,7 @@ def find_leak(answer) -> None:
         "On Monday the Orrin bridge reopens over",
         "Ferry over the Orrin stops on every Sunday",
     ]
-    found = call(answer, train, held_out)
-    found = sorted(set(_positions(found, held_out)))
+    found = sorted(set(_positions(call(answer, train, held_out), held_out)))
     right = [1, 2, 3, 4, 6]
     lists = {
         "only equal texts are found. A copy in capitals, or with another full stop, is a copy.": [1],
