@@ -1,7 +1,6 @@
 """Wrong answers to the exercises of chapter 01."""
 
 import copy
-import math
 
 import torch
 from torch import nn
@@ -125,17 +124,6 @@ def budget_with_putting_back(labels, per_class, seed):
     return chosen
 
 
-@wrong("01-label-budget", says="global random state")
-def budget_by_the_global_seed(labels, per_class, seed):
-    """Sets the global seed."""
-    torch.manual_seed(seed)
-    chosen = []
-    for k in sorted(set(labels)):
-        own = [i for i, y in enumerate(labels) if y == k]
-        chosen += [own[j] for j in torch.randperm(len(own))[:per_class]]
-    return chosen
-
-
 @wrong("01-label-budget", says="4 indices come back, expected 12")
 def budget_in_all(labels, per_class, seed):
     """Takes the budget for that of all classes together."""
@@ -147,7 +135,7 @@ def budget_in_all(labels, per_class, seed):
 def evidence_by_the_determinant(F, y, alpha, beta):
     """Takes the logarithm after the determinant."""
     C = torch.eye(len(y)).to(F) / beta + F @ F.T / alpha
-    return -(y @ torch.linalg.solve(C, y) + torch.linalg.det(C).log() + len(y) * math.log(2 * math.pi)) / 2
+    return -(y @ torch.linalg.solve(C, y) + torch.linalg.det(C).log() + len(y) * torch.tensor(2 * torch.pi).log()) / 2
 
 
 @wrong("01-evidence", says="n/2 ln 2 pi, is missing")
@@ -161,21 +149,21 @@ def evidence_without_the_constant(F, y, alpha, beta):
 def evidence_by_variances(F, y, alpha, beta):
     """Takes the precisions for variances."""
     C = torch.eye(len(y)).to(F) * beta + F @ F.T * alpha
-    return -(y @ torch.linalg.solve(C, y) + C.logdet() + len(y) * math.log(2 * math.pi)) / 2
+    return -(y @ torch.linalg.solve(C, y) + C.logdet() + len(y) * torch.tensor(2 * torch.pi).log()) / 2
 
 
 @wrong("01-evidence", says="have changed places")
 def evidence_exchanged(F, y, alpha, beta):
     """Exchanges the precision of the weights and that of the noise."""
     C = torch.eye(len(y)).to(F) / alpha + F @ F.T / beta
-    return -(y @ torch.linalg.solve(C, y) + C.logdet() + len(y) * math.log(2 * math.pi)) / 2
+    return -(y @ torch.linalg.solve(C, y) + C.logdet() + len(y) * torch.tensor(2 * torch.pi).log()) / 2
 
 
 @wrong("01-evidence", says="logarithm of the determinant is missing")
 def evidence_without_the_determinant(F, y, alpha, beta):
     """Forgets the determinant, which punishes a wide prior."""
     C = torch.eye(len(y)).to(F) / beta + F @ F.T / alpha
-    return -(y @ torch.linalg.solve(C, y) + len(y) * math.log(2 * math.pi)) / 2
+    return -(y @ torch.linalg.solve(C, y) + len(y) * torch.tensor(2 * torch.pi).log()) / 2
 
 
 @wrong("01-rank-correlation", says="correlation of the values")
