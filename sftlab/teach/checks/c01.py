@@ -11,8 +11,8 @@ from ..compare import Wrong, call, draw, expect, expect_close, expect_repeatable
 
 def replace_head(answer) -> None:
     """The same layers, with a new last one for another number of classes."""
-    for width, old, new, bias in ((6, 9, 4, True), (5, 3, 7, True)):
-        model = nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, old, bias=bias)).double()
+    for width, old, new in ((6, 9, 4), (5, 3, 7)):
+        model = nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, old)).double()
         before, was = copy.deepcopy(model), list(model[:2].parameters())
         found = call(answer, model, new)
         expect(
@@ -53,7 +53,9 @@ def replace_head(answer) -> None:
             "The layers below are copies: an optimizer that was given the model's parameters would not train them.",
             "Put the new layer into the model itself: `model[-1] = ...`.",
         )
-        expect(linear[-1].bias is not None, "The new layer has no bias.", "`nn.Linear` makes one unless told otherwise.")
+        expect(
+            linear[-1].bias is not None, "The new layer has no bias.", "`nn.Linear` makes one unless told otherwise."
+        )
         kept, old_rows = min(old, new), before[-1].weight
         expect(
             not torch.equal(linear[-1].weight[:kept], old_rows[:kept]),
@@ -96,9 +98,10 @@ def freeze_trunk(answer) -> None:
         "What is frozen does not belong to an optimizer.",
     )
     before = copy.deepcopy(model.trunk.state_dict())
-    optimizer = torch.optim.SGD(given, lr=0.1)
     nn.functional.cross_entropy(model(draw(16, 4) + 3), torch.arange(16) % 3).backward()
-    optimizer.step()
+    with torch.no_grad():  # a step by hand: the first import of torch.optim may take longer than a check may
+        for p in given:
+            p -= 0.1 * p.grad
     moved = [name for name, value in model.trunk.state_dict().items() if not torch.equal(value, before[name])]
     expect(
         not moved,
