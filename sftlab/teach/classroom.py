@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -86,8 +87,11 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return bare
 
 
-def solution_lines(notebook: nbformat.NotebookNode) -> set[str]:
-    """Every line of every solution of a chapter that does not also stand in a part that students read."""
+def solution_lines(notebook: nbformat.NotebookNode, others: Iterable[nbformat.NotebookNode] = ()) -> set[str]:
+    """Every line of every solution of a chapter that does not also stand in a part that students read.
+
+    ``others``: the other chapters; what one of them asks for, a later one may show in passing.
+    """
     secret, public = set(), ""
     for cell in notebook.cells:
         if REMOVED & set(tags(cell)):
@@ -96,6 +100,8 @@ def solution_lines(notebook: nbformat.NotebookNode) -> set[str]:
                 secret.update(_lines(str(output.get("text", ""))))
         else:
             secret.update(line for block in SOLUTION.findall(cell.source) for line in _lines(block))
+    for cell in (cell for chapter in (notebook, *others) for cell in chapter.cells):
+        if not REMOVED & set(tags(cell)):
             public += SOLUTION.sub("", cell.source) + "\n"
     markup = re.compile(r"</?details>.*|```\w*")
     return {line for line in secret if len(line) >= LEAST and not markup.fullmatch(line) and line not in public}
@@ -110,7 +116,7 @@ def leaks(out: Path | str, executed: dict[str, nbformat.NotebookNode]) -> list[s
     # In a notebook a line is a JSON string: searched as it is, as JSON, and as JSON in ASCII.
     plain = {name: data.decode("utf-8", "replace") for name, data in texts.items()}
     for chapter, notebook in executed.items():
-        for line in sorted(solution_lines(notebook)):
+        for line in sorted(solution_lines(notebook, executed.values())):
             forms = {line, json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1]}
             found += [f"{name}: {chapter}: {line}" for name, text in plain.items() if any(f in text for f in forms)]
     return found

@@ -119,7 +119,7 @@ def rate_whole_turn(step, steps, warmup, peak):
     return peak * 0.5 * (1 + math.cos(2 * math.pi * (step - warmup) / (steps - warmup)))
 
 
-@wrong("04-schedule", says="divides by zero")
+@wrong("04-schedule", says="division by zero")
 def rate_needs_warmup(step, steps, warmup, peak):
     """Takes a minimum of both parts and divides by a warm-up of 0."""
     rise = (step + 1) / warmup
