@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 
-from sftlab.teach.layout import Exercise, exercises
+from sftlab.teach.layout import Exercise, exercises, title
 
 
 def table(notebooks: list[Path]) -> str:
@@ -16,8 +16,13 @@ def table(notebooks: list[Path]) -> str:
     lines = [f"{len(every)} exercises, {sum(e.minutes for e in every)} minutes altogether."]
     for name, es in found.items():
         if es:
-            title = re.search(r"^# (.+)$", chapters[name].cells[0].source, re.MULTILINE)[1]
-            lines += ["", f"## {name.split('_')[0]} {title}", "", "| Exercise | Level | Minutes |", "|---|---|---|"]
+            lines += [
+                "",
+                f"## {name.split('_')[0]} {title(chapters[name])}",
+                "",
+                "| Exercise | Level | Minutes |",
+                "|---|---|---|",
+            ]
             lines += [f"| [{e.number}. {e.title}]({address(name, e)}) | {e.level} | {e.minutes} |" for e in es]
     return "\n".join(lines) + "\n"
 

@@ -21,6 +21,13 @@ def built(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def public():
+    """What students may read: of a chapter, and what a later one shows in passing of what an earlier one asks for."""
+    every = [nbformat.read(chapters.forms(name)[0], as_version=4) for name in NAMES]
+    return "\n".join(cell.source for one in every for cell in one.cells if "solution" not in tags(cell))
+
+
 def everything(out) -> dict[str, bytes]:
     """All files of the student release, those inside the zip too."""
     found = {str(p.relative_to(out)): p.read_bytes() for p in (out / "student").rglob("*") if p.is_file()}
@@ -30,16 +37,13 @@ def everything(out) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_line_of_a_solution_is_left(built, name):
+def test_no_line_of_a_solution_is_left(built, public, name):
     """Every line of every solution, code and prose, searched in every file: as it is and as JSON writes it."""
     notebook = nbformat.read(chapters.forms(name)[0], as_version=4)
     # Read here by hand, not by the code that removes them.
     solution = [cell for cell in notebook.cells if "solution" in tags(cell)]
-    # What students may read: this chapter, and what a later one shows in passing of what an earlier one asks for.
-    every = [nbformat.read(chapters.forms(one)[0], as_version=4) for one in NAMES]
-    others = "\n".join(cell.source for one in every for cell in one.cells if "solution" not in tags(cell))
     lines = {line.strip() for cell in solution for line in cell.source.splitlines()}
-    secret = {line for line in lines if len(line) >= 8 and "details>" not in line and line not in others} - {
+    secret = {line for line in lines if len(line) >= 8 and "details>" not in line and line not in public} - {
         "```python"
     }
     assert len(secret) >= 2 * len(exercises(notebook, name))

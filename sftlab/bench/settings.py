@@ -2,8 +2,8 @@
 
 sftlab keeps the outputs of the frozen part (its default); the Trainer of transformers has its own loader, and groups
 by length where lengths differ (a second row has its default order, which does not); the others get batches grouped by
-length. Rates, decay and schedule are equal, so the
-metrics must agree within noise; the weights need not, because order and dropout are each library's own.
+length. Rates, decay and schedule are equal, so the metrics must agree within noise; the weights need not, because order
+and dropout are each library's own.
 """
 
 import copy

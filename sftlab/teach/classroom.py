@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -16,7 +15,7 @@ import nbformat
 from ..errors import SftlabError
 from .chapters import chapters, digest, forms, read, text_form
 from .exercises import judge
-from .layout import CHECK, SOLUTION, exercises, tags
+from .layout import CHECK, SOLUTION, exercises, tags, title
 from .mistakes import mistakes
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "classroom"
@@ -87,12 +86,17 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return bare
 
 
-def solution_lines(notebook: nbformat.NotebookNode, others: Iterable[nbformat.NotebookNode] = ()) -> set[str]:
+def public_text(notebook: nbformat.NotebookNode) -> str:
+    """The sources that students read."""
+    return "\n".join(SOLUTION.sub("", cell.source) for cell in notebook.cells if not REMOVED & set(tags(cell)))
+
+
+def solution_lines(notebook: nbformat.NotebookNode, public: str) -> set[str]:
     """Every line of every solution of a chapter that does not also stand in a part that students read.
 
-    ``others``: the other chapters; what one of them asks for, a later one may show in passing.
+    ``public``: what they read of all chapters; what one of them asks for, a later one may show in passing.
     """
-    secret, public = set(), ""
+    secret = set()
     for cell in notebook.cells:
         if REMOVED & set(tags(cell)):
             secret.update(_lines(cell.source))
@@ -100,9 +104,6 @@ def solution_lines(notebook: nbformat.NotebookNode, others: Iterable[nbformat.No
                 secret.update(_lines(str(output.get("text", ""))))
         else:
             secret.update(line for block in SOLUTION.findall(cell.source) for line in _lines(block))
-    for cell in (cell for chapter in (notebook, *others) for cell in chapter.cells):
-        if not REMOVED & set(tags(cell)):
-            public += SOLUTION.sub("", cell.source) + "\n"
     markup = re.compile(r"</?details>.*|```\w*")
     return {line for line in secret if len(line) >= LEAST and not markup.fullmatch(line) and line not in public}
 
@@ -115,8 +116,9 @@ def leaks(out: Path | str, executed: dict[str, nbformat.NotebookNode]) -> list[s
         texts.update({f"student.zip: {name}": archive.read(name) for name in archive.namelist()})
     # In a notebook a line is a JSON string: searched as it is, as JSON, and as JSON in ASCII.
     plain = {name: data.decode("utf-8", "replace") for name, data in texts.items()}
+    public = "\n".join(map(public_text, executed.values()))
     for chapter, notebook in executed.items():
-        for line in sorted(solution_lines(notebook, executed.values())):
+        for line in sorted(solution_lines(notebook, public)):
             forms = {line, json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1]}
             found += [f"{name}: {chapter}: {line}" for name, text in plain.items() if any(f in text for f in forms)]
     return found
@@ -139,9 +141,8 @@ def _executed(name: str, source: nbformat.NotebookNode) -> nbformat.NotebookNode
 def _notes(name: str, notebook: nbformat.NotebookNode, found: list) -> str:
     """What an instructor wants to have at hand: times, common mistakes with what the check says, solutions."""
     wrong = mistakes(name)
-    title = re.search(r"^# (.+)$", notebook.cells[0].source, re.MULTILINE)[1]
     lines = [
-        f"# {title}: notes for instructors",
+        f"# {title(notebook)}: notes for instructors",
         "",
         f"{len(found)} exercises, {sum(e.minutes for e in found)} minutes.",
     ]

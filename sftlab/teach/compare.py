@@ -46,7 +46,7 @@ def call(answer, *inputs, **keywords):
         raise NotWritten("There is no answer yet: the stub is still there.")
     if not callable(answer):
         raise Wrong(
-            f"The check needs a function, and got {_a(answer)}.",
+            f"The check needs a function, and got {a_kind(answer)}.",
             "Hand over the function itself, without parentheses: `f`, not `f(x)`.",
         )
     name = getattr(answer, "__name__", "answer")
@@ -121,7 +121,7 @@ def expect_attached(result, name: str) -> None:
     """Raise :class:`Wrong` unless gradients can flow through the result."""
     if not isinstance(result, torch.Tensor):
         raise Wrong(
-            f"`{name}` returns {_a(result)}, not a tensor: no gradient can flow through it.",
+            f"`{name}` returns {a_kind(result)}, not a tensor: no gradient can flow through it.",
             "`.item()`, `float(...)`, `math.log` and NumPy leave the graph; torch's own operations stay in it.",
         )
     if not result.requires_grad:
@@ -169,12 +169,12 @@ def _as_tensor(found, what: str) -> torch.Tensor:
     if isinstance(found, torch.Tensor):
         tensor = found
     elif isinstance(found, bool) or not isinstance(found, int | float | np.ndarray | np.generic | list | tuple):
-        raise Wrong(f"{_capital(what)} is {_a(found)}; expected a tensor or a number.")
+        raise Wrong(f"{_capital(what)} is {a_kind(found)}; expected a tensor or a number.")
     else:
         try:
             tensor = torch.stack(tuple(found)) if _tensors(found) else torch.as_tensor(np.asarray(found, dtype=float))
         except (TypeError, ValueError, RuntimeError):
-            raise Wrong(f"{_capital(what)} is {_a(found)} that does not hold numbers of one shape.") from None
+            raise Wrong(f"{_capital(what)} is {a_kind(found)} that does not hold numbers of one shape.") from None
     if tensor.is_complex() or tensor.dtype == torch.bool:
         kind = str(tensor.dtype).removeprefix("torch.")
         raise Wrong(f"{_capital(what)} has the type {kind}; expected numbers.", "Is a comparison left in it?")
@@ -236,9 +236,14 @@ def same(a, b) -> bool:
     return a is b or (isinstance(a, int | float | str) and isinstance(b, int | float | str) and a == b)
 
 
-def _a(value) -> str:
+def a_kind(value) -> str:
+    """What a learner's value is, with its article, for messages; the same for an object of another process.
+
+    >>> a_kind(3), a_kind("three")
+    ('an int', 'a str')
+    """
     kind = type(value).__name__ if not isinstance(value, type) else f"class {value.__name__}"
-    kind = getattr(value, "kind_name", kind)  # an object of another process, see remote.py
+    kind = getattr(value, "kind_name", kind)  # see wire.py
     return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 
 

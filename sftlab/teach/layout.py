@@ -46,6 +46,11 @@ def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
+def title(notebook: NotebookNode) -> str:
+    """The heading of a chapter."""
+    return re.search(r"^# (.+)$", notebook.cells[0].source, re.MULTILINE)[1]
+
+
 def set_up_imports(notebook: NotebookNode) -> str:
     """The import lines of the first code cell: what a stub and a solution may use."""
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn
 
-from ..compare import Wrong, call, draw, expect, expect_close, expect_repeatable
+from ..compare import Wrong, a_kind, call, draw, expect, expect_close, expect_repeatable
 
 
 def replace_head(answer) -> None:
@@ -17,7 +17,7 @@ def replace_head(answer) -> None:
         found = call(answer, model, new)
         expect(
             isinstance(found, nn.Module),
-            f"`replace_head` returns {_kind(found)}, not a model.",
+            f"`replace_head` returns {a_kind(found)}, not a model.",
             "End with `return model`.",
         )
         x = draw(5, 8)
@@ -72,7 +72,7 @@ def freeze_trunk(answer) -> None:
     found = call(answer, model)
     expect(
         not isinstance(found, torch.Tensor | str) and hasattr(found, "__iter__"),
-        f"`freeze_trunk` returns {_kind(found)}, not a list of parameters.",
+        f"`freeze_trunk` returns {a_kind(found)}, not a list of parameters.",
     )
     given = list(found)
     expect(
@@ -264,15 +264,11 @@ def _indices(found, most: int) -> list[int]:
     found = found.tolist() if hasattr(found, "tolist") else found
     expect(
         isinstance(found, list | tuple) and all(isinstance(i, int) and not isinstance(i, bool) for i in found),
-        f"`label_budget` returns {_kind(found)}; expected a list of indices, whole numbers.",
+        f"`label_budget` returns {a_kind(found)}; expected a list of indices, whole numbers.",
         "Return where the examples stand, not their labels in a dictionary.",
     )
     expect(all(0 <= i < most for i in found), f"An index is not between 0 and {most - 1}.")
     return list(found)
-
-
-def _kind(value) -> str:
-    return f"a {type(value).__name__}"
 
 
 CHECKS = {

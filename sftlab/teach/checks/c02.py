@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from ..compare import call, draw, expect, expect_close, expect_repeatable
+from ..compare import a_kind, call, draw, expect, expect_close, expect_repeatable
 
 
 def clean(answer) -> None:
@@ -112,7 +112,7 @@ def add_noise(answer) -> None:
     x = 0.2 * torch.sin(torch.linspace(0, 300, 4000, dtype=torch.float64))
     for wanted in (20.0, 6.0):
         found = call(answer, x, wanted, 0)
-        expect(isinstance(found, torch.Tensor), f"`add_noise` returns a {type(found).__name__}; return a tensor.")
+        expect(isinstance(found, torch.Tensor), f"`add_noise` returns {a_kind(found)}; return a tensor.")
         expect(found.shape == x.shape, f"The result has shape {list(found.shape)}, the waveform {list(x.shape)}.")
         noise = found - x
         power, heard = x.square().mean().item(), noise.square().mean().item()
@@ -277,7 +277,7 @@ def _positions(found, of: list) -> list[int]:
         found = found.tolist()
     if isinstance(found, set | tuple | range):
         found = list(found)
-    expect(isinstance(found, list), f"A list of positions is wanted, and you return a {type(found).__name__}.")
+    expect(isinstance(found, list), f"A list of positions is wanted, and you return {a_kind(found)}.")
     expect(
         all(isinstance(i, int) and not isinstance(i, bool) for i in found),
         f"The list holds {next((i for i in found if not isinstance(i, int) or isinstance(i, bool)), None)!r}: "

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..compare import call, draw, expect, expect_attached, expect_close
+from ..compare import a_kind, call, draw, expect, expect_attached, expect_close
 
 
 def memory(answer) -> None:
@@ -266,7 +266,7 @@ def _three(found) -> tuple:
 
 
 def _count(found) -> str:
-    return f"{len(found)}" if hasattr(found, "__len__") else f"a {type(found).__name__}"
+    return f"{len(found)}" if hasattr(found, "__len__") else a_kind(found)
 
 
 CHECKS = {
