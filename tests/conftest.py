@@ -36,7 +36,7 @@ def env(monkeypatch, request):
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium; its modules call ``need_browser`` first, and are of one group."""
+    """A headless Chromium; its modules call ``need_browser`` first."""
     from browser import started
 
     with started() as chromium:

@@ -23,7 +23,6 @@ import bibliography
 ROOT = BOOK.parent
 NAMES = chapters.chapters()
 NOTEBOOKS = [chapters.forms(name)[0] for name in NAMES]
-pytestmark = pytest.mark.xdist_group("browser")
 built = pytest.mark.usefixtures("is_built")
 
 

@@ -14,7 +14,6 @@ from sftlab.teach.widgets.bank import load_bank
 PAGES = sorted(p.relative_to(HTML).as_posix() for d in ("book", "notebooks") for p in (HTML / d).glob("*.html"))
 need(PAGES, "the book is not built: python book/build.py")
 need_browser()
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 class Handler(SimpleHTTPRequestHandler):

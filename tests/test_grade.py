@@ -31,7 +31,7 @@ SOURCES = {name: read(name) for name in chapters()}
 EXERCISES = [(chapter, e) for chapter, source in SOURCES.items() for e in layout.exercises(source, chapter)]
 MISTAKES = [m for chapter in SOURCES for m in mistakes(chapter)]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's filter is Linux's")
-pytestmark = [pytest.mark.xdist_group("grade"), linux]
+pytestmark = linux
 
 
 def hand_in(folder, submissions, port=1):

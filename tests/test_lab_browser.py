@@ -24,7 +24,6 @@ from sftlab.teach.widgets.bank import load_bank
 
 need(find_spec("jupyterlab") and find_spec("anywidget"), 'JupyterLab is not installed: pip install -e ".[lab]"')
 need_browser()
-pytestmark = pytest.mark.xdist_group("browser")
 WAIT = 600_000  # milliseconds, on a very busy machine; usually seconds
 
 RUN = """async (path) => {

@@ -14,10 +14,7 @@ from nets import copies, exact
 
 import sftlab as sl
 
-pytestmark = [
-    pytest.mark.xdist_group("processes"),
-    pytest.mark.skipif(not dist.is_available() or sys.platform == "win32", reason="needs gloo and a file lock"),
-]
+pytestmark = pytest.mark.skipif(not dist.is_available() or sys.platform == "win32", reason="needs gloo and a file lock")
 KINDS = ("text", "tags", "conv")
 PLAN = sl.lp_ft(head_epochs=2, epochs=2, lr=1e-3)
 

@@ -14,8 +14,6 @@ need(find_spec("anywidget"), 'the widgets need anywidget: pip install -e ".[lab]
 need_browser()
 import widget_page  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 def net() -> nn.Module:
     """A small model with blocks and a head."""
