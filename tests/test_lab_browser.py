@@ -7,12 +7,15 @@ there. CHROMIUM may name the browser.
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
 from importlib.util import find_spec
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -36,6 +39,44 @@ RUN = """async (path) => {
   const cells = panel.content.model.sharedModel.cells.filter((cell) => cell.cell_type === "code");
   const errors = cells.flatMap((cell) => cell.outputs).filter((output) => output.output_type === "error");
   return { counts: cells.map((cell) => cell.execution_count), errors: errors.map((e) => `${e.ename}: ${e.evalue}`) };
+}"""
+
+# The part of VS Code's Jupyter extension that shows widgets, as it is published, and the loader that it needs.
+VSCODE, REQUIRE = "@vscode/jupyter-ipywidgets8@1.0.9", "requirejs@2.3.7"
+IFRAME = """(url) => new Promise((ready) => {
+  const frame = Object.assign(document.createElement("iframe"), { src: url, name: "output", onload: ready });
+  frame.style = "position: fixed; inset: 0; width: 100vw; height: 100vh; z-index: 99999; background: white;";
+  document.body.append(frame);
+})"""
+IN_VSCODE = """async (program) => {
+  const { activate } = await import(`${document.baseURI}/renderer.js`);
+  activate();
+  window.vscIPyWidgets8.load();
+  const kernel = await parent.jupyterapp.serviceManager.kernels.startNew({ name: "python3" });
+  const asked = [], failed = [], shown = [], errors = [];
+  const loader = {
+    widgetsRegisteredInRequireJs: new Set(),
+    loadWidgetScript: async (name) => {
+      asked.push(name);
+      window.requirejs.config({ paths: { [name]: `${document.baseURI}/nbextensions/${name}/index` } });
+      loader.widgetsRegisteredInRequireJs.add(name);
+    },
+    successHandler: () => {},
+    errorHandler: (...what) => failed.push(String(what)),
+  };
+  const manager = new window.vscIPyWidgets.WidgetManager(kernel, document.body, loader, () => {});
+  const request = kernel.requestExecute({ code: program });
+  request.onIOPub = ({ header, content }) => {
+    const id = content.data?.["application/vnd.jupyter.widget-view+json"]?.model_id;
+    if (id) shown.push(id);
+    if (header.msg_type === "error") errors.push(`${content.ename}: ${content.evalue}`);
+  };
+  await request.done;
+  for (const id of shown) {
+    const view = await manager.create_view(await manager.get_model(id));
+    await manager.display_view({}, view, { node: document.body.appendChild(document.createElement("div")) });
+  }
+  return { asked, failed, errors, shown: shown.length };
 }"""
 
 
@@ -149,3 +190,47 @@ def test_a_learner_works_through_a_chapter(page, server):
             break
         time.sleep(0.2)
     assert wanted == {name for name, entry in entries.items() if "passed" in entry}, entries
+
+
+def published(package: str, file: str, folder: Path) -> str:
+    """A file of an npm package, from the registry or npm's cache."""
+    npm = shutil.which("npm", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    need(npm, 'npm is missing: pip install -e ".[book]"')
+    folder.mkdir()
+    done = subprocess.run([npm, "pack", "--silent", "--prefer-offline", package], cwd=folder, capture_output=True)
+    need(done.returncode == 0, f"npm pack {package} failed: is there a registry? {done.stderr.decode()[-300:]}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        return archive.extractfile(f"package/{file}").read().decode()
+
+
+def test_widgets_and_quiz_in_the_renderer_of_vs_code(page, server, tmp_path):
+    """VS Code shows widgets with its own manager, and takes anywidget's script from the environment (nbextensions).
+
+    A page of its own, as VS Code's outputs are; JupyterLab around it only lends its connection to a kernel.
+    """
+    extension = Path(sys.prefix) / "share" / "jupyter" / "nbextensions" / "anywidget" / "index.js"
+    require = published(REQUIRE, "require.js", tmp_path / "require")
+    files = {
+        "": ("text/html", f"<!doctype html><title>Output</title><script>{require}</script><body></body>"),
+        "/renderer.js": ("text/javascript", published(VSCODE, "dist/ipywidgets.js", tmp_path / "vscode")),
+        "/nbextensions/anywidget/index.js": ("text/javascript", extension.read_text(encoding="utf-8")),
+    }
+
+    def give(route):
+        kind, body = files[route.request.url.removeprefix(f"{server[0]}vscode")]
+        route.fulfill(content_type=kind, body=body)
+
+    page.route(lambda url: url.startswith(f"{server[0]}vscode"), give)
+    page.evaluate(IFRAME, f"{server[0]}vscode")
+    output = page.frame("output")
+    program = """
+import sftlab as sl
+from IPython.display import display
+display(sl.logits_explorer([2.0, 1.0, -1.0]), sl.quiz("03_losses"))
+"""
+    found = output.evaluate(IN_VSCODE, program)
+    assert found == {"asked": ["anywidget"], "failed": [], "errors": [], "shown": 2}
+    same_logits(output, [2.0, 1.0, -1.0], 0)
+    move(output, "class 1", "ArrowLeft", 5)
+    same_logits(output, [1.5, 1.0, -1.0], 0)
+    answer_quiz(output, load_bank("03_losses")[1])
