@@ -84,10 +84,7 @@ def test_top_of_the_site_leads_to_the_landing_page(page, base):
     page.wait_for_url(base + "book/index.html")
 
 
-REFERENCE = [path for path in PAGES if path.startswith("book/")]
-
-
-@pytest.mark.parametrize("path", ["notebooks/03_losses.html", *REFERENCE])
+@pytest.mark.parametrize("path", PAGES)
 def test_accessibility(page, base, path):
     """axe-core finds nothing serious on a page with all its widgets, everything unfolded, in light and in dark."""
     page.set_viewport_size({"width": 1300, "height": 900})
