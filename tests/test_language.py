@@ -89,6 +89,92 @@ def test_p01_p02_one_batch_of_8_equals_4_of_2(kind):
     assert float(losses[0].total) == pytest.approx(float(losses[1].total), rel=1e-6)
 
 
+# Only what is learnt passes the output layer
+
+
+class Seen:
+    """Counts the positions that the output layer of a model computes."""
+
+    def __init__(self, model):
+        self.positions = []
+        model.get_output_embeddings().register_forward_hook(
+            lambda m, args, out: self.positions.append(out[..., 0].numel())
+        )
+
+
+def softcapped(**settings):
+    """A model that changes its logits after the output layer."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    like = nets.causal_lm(**settings)
+    config = Gemma2Config(
+        vocab_size=like.config.vocab_size, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16, sliding_window=64, final_logit_softcapping=0.5,
+        pad_token_id=0, attn_implementation="eager",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Gemma2ForCausalLM(config)
+    model.tokenizer, model.max_tokens = like.tokenizer, like.max_tokens
+    return model
+
+
+def gradients(model, part) -> list[torch.Tensor]:
+    model.zero_grad()
+    part.total.backward()
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("make", [nets.causal_lm, softcapped])
+@pytest.mark.parametrize("kind", ["text", "completion", "chat", "mixed", "packed"])
+def test_loss_and_gradients_without_the_logits_that_no_label_needs(kind, make):
+    if kind == "packed" and make is softcapped:
+        pytest.skip("its sliding window takes no packed rows")
+    task, model = task_of(kind), make()
+    items = task.encode(task.examples("train"), model)
+    batch = task.collate(items[:8], model)
+    whole = task.loss_of(task.logits(model, batch), batch)
+    wanted = gradients(model, whole)
+    seen = Seen(model)
+    part = task.loss(model, batch)
+    assert seen.positions == [int(part.count)] and int(part.count) == int(whole.count) < batch["labels"].numel()
+    assert part.total.item() == pytest.approx(whole.total.item(), rel=1e-6)
+    for one, other in zip(gradients(model, part), wanted, strict=True):
+        assert torch.allclose(one, other, atol=1e-6 * max(1.0, float(other.abs().max())))
+    task.logits(model, batch)
+    assert seen.positions[-1] == batch["labels"].numel(), "the hook stayed"
+
+
+def test_output_layer_sees_all_where_it_must():
+    """A compiled model does not notice hooks; a model may have no output layer, or one that is called otherwise."""
+    task, model = task_of("completion"), nets.causal_lm()
+    items = task.encode(task.examples("train"), model)
+    compiled = torch.compile(model, backend="eager")
+    for rows in (items[:4], items[4:8]):
+        batch = task.collate(rows, model)
+        with torch.no_grad():
+            assert float(task.loss(compiled, batch).total) == pytest.approx(
+                float(task.loss(model, batch).total), rel=1e-6
+            )
+    inside = nets.causal_lm()
+    inside.lm_head.compile(backend="eager")
+    assert language._is_compiled(inside) and not language._is_compiled(model)
+    with torch.no_grad():
+        wanted, seen = float(task.loss(model, batch).total), Seen(model)
+        for other in (None, torch.nn.Linear(2, 2)):
+            model.get_output_embeddings = lambda other=other: other
+            assert float(task.loss(model, batch).total) == pytest.approx(wanted, rel=1e-6)
+    assert seen.positions == [batch["labels"].numel()] * 2
+
+
+def test_hook_leaves_when_the_model_fails():
+    task, model = task_of("completion"), nets.causal_lm()
+    batch = task.collate(task.encode(task.examples("train"), model)[:2], model)
+    batch["inputs"]["input_ids"] = batch["inputs"]["input_ids"] + 10_000
+    with pytest.raises(IndexError):
+        task.loss(model, batch)
+    assert not model.get_output_embeddings()._forward_pre_hooks
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_p03_evaluation_does_not_depend_on_the_batch(kind):
     """Loss, accuracy and perplexity are those of one example at a time, whatever the batch."""

@@ -16,8 +16,9 @@ from ..model.loading import load
 from ..sets.catalog import task as task_by_name
 from ..tasks.classify import Classify
 from ..tasks.inputs import TensorInput
+from ..tasks.language import CausalLM
 from ..train.plan import Plan, full, head_only, last_k
-from ..train.task import IGNORE, LossSum, Task, cross_entropy_sum
+from ..train.task import IGNORE, Task
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def grating(index: int, side: int) -> dict:
 class Ids:
     """Token ids that are there already."""
 
-    column = "ids"
+    column, pack = "ids", False
 
     def problems(self, example: dict) -> str | None:
         return None if example.get("ids") else "'ids' is empty"
@@ -212,23 +213,18 @@ class Ids:
         return model(**inputs)
 
 
-class Completion(Task):
-    """Next-token loss on what follows the prompt: ``{"ids": [...], "prompt": 8}``."""
+class Completion(CausalLM):
+    """Learn what follows the prompt, of ids that need no tokenizer: ``{"ids": [...], "prompt": 8}``."""
 
-    kind, fewest_labels, label_column, metric_names = "completion", 0, "ids", ()
+    def __init__(self, splits):
+        Task.__init__(self, splits, (), Ids(), "completions")
 
     def label_problem(self, example: dict) -> str | None:
-        return None if example["prompt"] < len(example["ids"]) else "nothing follows the prompt"
+        return None if 0 < example["prompt"] < len(example["ids"]) else "nothing follows the prompt"
 
     def add_labels(self, item: dict, example: dict) -> dict:
         prompt = example["prompt"]
         return {**item, "labels": [IGNORE] * prompt + list(example["ids"][prompt:])}
-
-    def collate_labels(self, items) -> torch.Tensor:
-        return pad([item["labels"] for item in items], IGNORE)
-
-    def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
-        return cross_entropy_sum(logits[:, :-1], batch["labels"][:, 1:])
 
 
 def causal_lm(samples: int) -> tuple[nn.Module, Task]:
@@ -245,4 +241,4 @@ def causal_lm(samples: int) -> tuple[nn.Module, Task]:
         prompt, rest = (int(torch.randint(low, high, (), generator=generator)) for low, high in ((8, 25), (8, 73)))
         ids = torch.randint(3, 2048, (prompt + rest,), generator=generator).tolist()
         examples.append({"ids": ids, "prompt": prompt})
-    return seeded(lambda: LlamaForCausalLM(config)).eval(), Completion({"train": examples}, [], Ids(), "completions")
+    return seeded(lambda: LlamaForCausalLM(config)).eval(), Completion({"train": examples})

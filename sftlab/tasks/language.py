@@ -112,9 +112,40 @@ class CausalLM(_Language):
         rows = chat.pack([len(item["input_ids"]) for item in items], model.max_tokens)
         return [_joined([items[i] for i in row]) for row in rows]
 
+    def collate(self, items: Sequence[dict], model) -> dict:
+        """``learnt`` besides: the positions, numbered through the batch, whose next token is learnt."""
+        batch = super().collate(items, model)
+        if "labels" in batch:
+            batch["learnt"] = (_next(batch["labels"]) != IGNORE).flatten().nonzero()[:, 0]
+        return batch
+
+    def loss(self, model, batch: dict) -> LossSum:
+        """The same sum as of :meth:`loss_of`, without logits that no label needs.
+
+        The output layer is as wide as the vocabulary. Prompts and padding do not pass it; what the model does with
+        logits afterwards (a scale, a soft cap) is done to those that remain.
+        """
+        output = getattr(model, "get_output_embeddings", lambda: None)()
+        if output is None or "learnt" not in batch or _is_compiled(model):
+            return super().loss(model, batch)
+        learnt, labels = batch["learnt"], _next(batch["labels"])
+
+        def select(module, args):
+            if args and args[0].shape[:-1] == labels.shape:
+                return (args[0].flatten(0, 1).index_select(0, learnt)[None], *args[1:])
+
+        handle = output.register_forward_pre_hook(select)
+        try:
+            logits = self.logits(model, batch)
+        finally:
+            handle.remove()
+        if logits.shape[:2] != (1, len(learnt)):  # a model that calls its output layer in another way
+            return self.loss_of(logits, batch)
+        return cross_entropy_sum(logits[0], labels.flatten()[learnt])
+
     def loss_of(self, logits: torch.Tensor, batch: dict) -> LossSum:
         """Position t predicts token t + 1. The labels are moved, because a part of the logits would be a copy."""
-        return cross_entropy_sum(logits, F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORE))
+        return cross_entropy_sum(logits, _next(batch["labels"]))
 
     def decode(self, logits: torch.Tensor, batch: dict) -> tuple:
         return super().decode(logits[:, :-1], {"labels": batch["labels"][:, 1:]})
@@ -179,6 +210,16 @@ def isolation_mask(position_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tens
     example = (position_ids == 0).cumsum(dim=1)
     seen = (example[:, None, :, None] == example[:, None, None, :]).tril()
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
+
+
+def _next(labels: torch.Tensor) -> torch.Tensor:
+    """For each position the label of the position after it; none for the last."""
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORE)
+
+
+def _is_compiled(model) -> bool:
+    """Whether some part was compiled: compiled code does not see that a hook has changed."""
+    return hasattr(model, "_orig_mod") or any(part._compiled_call_impl is not None for part in model.modules())
 
 
 def _joined(items: Sequence[dict]) -> dict:
