@@ -166,7 +166,8 @@ def main() -> None:
     parts = read_parts()
     if asked.tables:
         for path, text in tables(parts).items():
-            path.write_text(text, encoding="utf-8")
+            if path.read_text(encoding="utf-8") != text:  # the newer form of a notebook counts as its source
+                path.write_text(text, encoding="utf-8")
         return
     needed = ["sphinx", "myst_nb", "sphinx_book_theme", *(["playwright"] if asked.pdf else [])]
     missing = [name for name in needed if not importlib.util.find_spec(name)]
