@@ -2,7 +2,7 @@
 
 python book/build.py           write the HTML to book/_build/html (needs npm once, for MathJax and mermaid)
 python book/build.py --pdf     that, and print it into book/_build/sftlab.pdf (needs a Chromium)
-python book/build.py --tables  write the chapter tables of both READMEs and the bibliography, build nothing
+python book/build.py --tables  write the chapter tables of both READMEs, the bibliography, the formulas' index
 """
 
 import argparse
@@ -102,8 +102,10 @@ def landing_table(parts: list[dict]) -> str:
 
 
 def tables(parts: list[dict]) -> dict[Path, str]:
-    """README.md with the chapter table between its markers, notebooks/README.md (JupyterLab's first page), and
-    the bibliography."""
+    """README.md with the chapter table between its markers, notebooks/README.md (JupyterLab's first page), the
+    bibliography, and the formula sheet with its index."""
+    import formulas
+
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, rest = readme.split("<!-- chapters: python book/build.py --tables -->\n")
     after = rest.split("<!-- /chapters -->")[1]
@@ -117,6 +119,7 @@ def tables(parts: list[dict]) -> dict[Path, str]:
         ROOT / "README.md": f"{before}{mark}\n{table}\n<!-- /chapters -->{after}",
         NOTEBOOKS / "README.md": first_page,
         bibliography.PAGE: bibliography.page(list(NOTEBOOKS.glob("*.ipynb"))),
+        formulas.SHEET: formulas.with_index(formulas.SHEET.read_text(encoding="utf-8")),
     }
 
 
@@ -157,13 +160,14 @@ def fetch_browser_libraries() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", action="store_true", help="write the chapter tables and the bibliography only")
+    parser.add_argument("--tables", action="store_true", help="write these tables, build nothing")
     parser.add_argument("--pdf", action="store_true", help="print the whole book into one PDF as well")
     asked = parser.parse_args()
     parts = read_parts()
     if asked.tables:
         for path, text in tables(parts).items():
-            path.write_text(text, encoding="utf-8")
+            if path.read_text(encoding="utf-8") != text:  # the newer form of a notebook counts as its source
+                path.write_text(text, encoding="utf-8")
         return
     needed = ["sphinx", "myst_nb", "sphinx_book_theme", *(["playwright"] if asked.pdf else [])]
     missing = [name for name in needed if not importlib.util.find_spec(name)]

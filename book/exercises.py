@@ -1,10 +1,10 @@
 """The index of exercises, read from the chapters: called by build.py. Sphinx finds it if a link leads nowhere."""
 
-import re
 from pathlib import Path
 
 import nbformat
 
+from sftlab.teach.chapters import fragment
 from sftlab.teach.layout import Exercise, exercises, title
 
 
@@ -28,6 +28,6 @@ def table(notebooks: list[Path]) -> str:
 
 
 def address(chapter: str, e: Exercise) -> str:
-    """Where its heading stands; the anchor is made as MyST makes it."""
+    """Where its heading stands."""
     heading = f"Exercise {e.number}: {e.title} ({e.level}, {e.minutes} minutes)"
-    return f"../notebooks/{chapter}.ipynb#" + re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
+    return f"../notebooks/{chapter}.ipynb#{fragment(heading)}"

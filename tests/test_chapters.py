@@ -1,4 +1,4 @@
-"""Every chapter against the standard: its skeleton, its rules, and what nbval cannot see."""
+"""Every chapter and appendix against the standard: its skeleton, its rules, and what nbval cannot see."""
 
 import base64
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from sftlab.teach import chapters, classroom
+from sftlab.teach import chapters, classroom, layout
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = chapters.chapters()
@@ -31,6 +31,12 @@ SKELETON = {
     "exercises": r"## Exercises",
     "quiz": r"## Quiz",
     "in this chapter": r"## In this chapter",
+    "further reading": r"## Further reading",
+}
+# An appendix is for looking things up: entries between a word on how to use it and what to read. No exercises, no quiz.
+APPENDIX = {
+    "how to use it": r"## How to use .+",
+    "entries": r"### .+",
     "further reading": r"## Further reading",
 }
 # Parts that wait for the teaching layer. A part that is written must leave this list (tested below).
@@ -134,7 +140,7 @@ def test_missing_form_is_found(copied, which):
 def test_skeleton(name, notebook):
     """All parts are there, in order; only listed parts may wait, and none waits that is written."""
     text, at = prose(notebook), 0
-    for part, heading in SKELETON.items():
+    for part, heading in (APPENDIX if chapters.is_appendix(name) else SKELETON).items():
         found = re.search(rf"^{heading}\s*$", text, re.MULTILINE)
         if part in WAITING.get(name, ()):
             assert not found, f"{part} is written: take it out of WAITING"
@@ -145,13 +151,27 @@ def test_skeleton(name, notebook):
             at = found.start()
 
 
-def test_opening(notebook):
+def test_appendix_is_a_reference():
+    """Which notebooks are held to the other skeleton; they have three entries or more, no exercises and no quiz."""
+    appendices = [name for name in NAMES if chapters.is_appendix(name)]
+    assert "B_formula_sheet" in appendices and all(name[0] in "ABCD" for name in appendices)
+    for name in appendices:
+        notebook = nbformat.read(chapters.forms(name)[0], as_version=4)
+        assert len(re.findall(r"^### ", prose(notebook), re.MULTILINE)) >= 3
+        assert not layout.exercises(notebook, name) and not re.search(r"^## Quiz", prose(notebook), re.MULTILINE)
+        assert not [cell for cell in code(notebook) if re.search(r"sl\.(check|quiz)\(", cell.source)]
+        assert not [cell for cell in notebook.cells if {"exercise", "solution"} & set(tags(cell))]
+
+
+def test_opening(name, notebook):
     """One title, a promise, a line with level, minutes, memory and download; links before the start."""
     text = prose(notebook)
     assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1 and text.startswith("# ")
     first = [block for block in notebook.cells[0].source.split("\n\n") if block.strip()]
     assert len(first) >= 3 and first[1].count(".") >= 1
     assert re.search(r"(Beginner|Intermediate|Advanced).*\d+ minutes.*memory.*download \d+ MB", first[2])
+    if chapters.is_appendix(name):
+        return
     able = re.search(r"## You will be able to\n(.+?)\n## ", text, re.DOTALL)[1]
     assert 3 <= len(re.findall(r"^- \*\*\w+", able, re.MULTILINE)) <= 5
     assert re.search(r"## Before you start.*?\]\(", text, re.DOTALL)
@@ -165,16 +185,20 @@ def test_setup_cell(notebook):
         assert not re.search(r"""["'](cuda|cpu|mps)(:\d)?["']|\.cuda\(""", cell.source), cell.source
 
 
-def test_size(notebook):
-    """25 to 60 cells, 1,000 to 2,500 words, short cells, at most 1.5 MB; what an exercise brings is not counted."""
+def test_size(name, notebook):
+    """25 to 60 cells, 1,000 to 2,500 words, short cells, at most 1.5 MB; what an exercise brings is not counted.
+
+    An appendix may be as long as there are things to look up.
+    """
     before = prose(notebook).split("\n## Exercises")[0]
     after = re.split(r"\n(?=## (?!Exercises))", prose(notebook)[len(before) :])[1:] if before else []
     words = len(" ".join([before, *after]).split())
     number = next((i for i, cell in enumerate(notebook.cells) if "## Exercises" in cell.source), len(notebook.cells))
     rest = [i for i, cell in enumerate(notebook.cells) if i > number and re.match(r"## ", cell.source)]
     cells = len(notebook.cells) - ((rest[0] if rest else len(notebook.cells)) - number)
-    assert CELLS[0] <= cells <= CELLS[1], cells
-    assert WORDS[0] <= words <= WORDS[1], words
+    if not chapters.is_appendix(name):
+        assert CELLS[0] <= cells <= CELLS[1], cells
+        assert WORDS[0] <= words <= WORDS[1], words
     for cell in code(notebook):
         assert len([line for line in cell.source.splitlines() if line.strip()]) <= CODE_LINES, cell.source
         # Wider lines have to be scrolled sideways on a page of the book.
@@ -261,11 +285,11 @@ def test_markdown_reads_everywhere(notebook):
             assert not re.search(r"^:::|^```\{|\{\w+\}`|^> \[!|^\(\w[\w-]*\)=", cell.source, re.MULTILINE), cell.source
 
 
-def test_references_are_full(notebook):
+def test_references_are_full(name, notebook):
     """Further reading names authors, year and a link for each entry."""
     reading = prose(notebook).split("## Further reading")[1]
     entries = re.findall(r"^- .+$", reading, re.MULTILINE)
     assert len(entries) >= 3
     for entry in entries:
         assert re.search(r"\((19|20)\d\d\)", entry) and "](http" in entry, entry
-    assert "Next chapter" in reading
+    assert "Next chapter" in reading or chapters.is_appendix(name)

@@ -27,6 +27,7 @@ from sftlab.teach.widgets.bank import load_bank
 
 need(find_spec("jupyterlab") and find_spec("anywidget"), 'JupyterLab is not installed: pip install -e ".[lab]"')
 need_browser()
+LINKED = ("B_formula_sheet", "03_losses")
 WAIT = 600_000  # milliseconds, on a very busy machine; usually seconds
 
 RUN = """async (path) => {
@@ -104,6 +105,8 @@ def server(tmp_path_factory):
     for folder in ("course", "settings", "progress"):
         (home / folder).mkdir()
     nbformat.write(short_chapter()[0], home / "course" / "short.ipynb")
+    for name in LINKED:
+        shutil.copy(chapters.forms(name)[0], home / "course")
     (home / "settings" / "overrides.json").write_text(json.dumps(lab.DEFAULTS))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -157,6 +160,37 @@ def page(browser, server):
     yield page
     page.close()
     assert not faults
+
+
+SEEN = """(heading) => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  const box = panel.content.node.getBoundingClientRect();
+  return [...panel.node.querySelectorAll("h2, h3")].some((h) => {
+    const { top, bottom } = h.getBoundingClientRect();
+    return h.innerText.startsWith(heading) && top >= box.top && bottom <= box.bottom;
+  });
+}"""
+
+
+def test_links_between_sheet_and_chapter_lead_to_the_place(page):
+    """To a notebook that is not open yet, back into one that is, and inside one: the heading is seen, far down."""
+    open_sheet = """async () => {
+      await window.jupyterapp.restored;
+      const panel = await window.jupyterapp.commands.execute("docmanager:open", { path: "B_formula_sheet.ipynb" });
+      await panel.context.ready;
+    }"""
+    page.evaluate(open_sheet)
+    for link, heading in (
+        ("B_formula_sheet.ipynb#cell-id=gradient-of-softmax-cross-entropy", "Gradient of softmax cross-entropy"),
+        ("03_losses.ipynb#cell-id=the-gradient-step-by-step", "The gradient, step by step"),
+        ("B_formula_sheet.ipynb#cell-id=finite-differences", "Finite differences"),
+        ("03_losses.ipynb#cell-id=from-likelihood-to-cross-entropy", "From likelihood to cross-entropy"),
+    ):
+        path, _, fragment = link.partition("#")
+        anchor = page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) a[href*='{path}'][href$='#{fragment}']").first
+        anchor.wait_for(state="attached")
+        anchor.evaluate("(a) => a.click()")
+        page.wait_for_function(SEEN, arg=heading)
 
 
 def test_a_learner_works_through_a_chapter(page, server):

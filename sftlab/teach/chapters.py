@@ -20,6 +20,32 @@ def chapters() -> list[str]:
     return sorted({p.stem for p in (*NOTEBOOKS.glob("[0-9A-D]*_*.ipynb"), *TEXT.glob("[0-9A-D]*_*.md"))})
 
 
+def is_appendix(name: str) -> bool:
+    """Whether a name is that of an appendix: a reference, without exercises and quiz.
+
+    >>> is_appendix("B_formula_sheet"), is_appendix("03_losses")
+    (True, False)
+    """
+    return name[0].isalpha()
+
+
+def anchor(heading: str) -> str:
+    """What a link names to lead to a heading: ``03_losses.ipynb#cell-id=ANCHOR``.
+
+    It is the id of the cell that begins with this heading, because only by the id JupyterLab finds a place in a
+    notebook that it has just opened. The book understands the same link, see :func:`fragment`.
+
+    >>> anchor("The gradient, step by step")
+    'the-gradient-step-by-step'
+    """
+    return re.sub(r"[^a-z0-9\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def fragment(heading: str) -> str:
+    """The part of such a link behind the ``#``; Sphinx makes the anchors of headings by this function."""
+    return f"cell-id={anchor(heading)}"
+
+
 def forms(name: str) -> tuple[Path, Path]:
     """The notebook and the text form of a chapter; one of them may not exist yet."""
     return NOTEBOOKS / f"{name}.ipynb", TEXT / f"{name}.md"
@@ -88,7 +114,11 @@ def stale(name: str) -> str:
 
 
 def read(name: str) -> nbformat.NotebookNode:
-    """The chapter from whichever form was changed last, with cell ids that depend on content only."""
+    """The chapter from whichever form was changed last, with cell ids that depend on content only.
+
+    The id of a cell with a heading is the :func:`anchor` of its first one that text follows, for links; of all others
+    a hash.
+    """
     import jupytext
 
     notebook = jupytext.read(max((p for p in forms(name) if p.exists()), key=lambda p: p.stat().st_mtime))
@@ -100,8 +130,12 @@ def read(name: str) -> nbformat.NotebookNode:
     )
     seen: set[str] = set()
     for number, cell in enumerate(notebook.cells):
+        heading = cell.cell_type == "markdown" and re.search(r"^#+ (.+)$(?!\n+#)", cell.source, re.MULTILINE)
+        name_of = anchor(heading[1]) if heading else ""
         cell.id = hashlib.sha1(f"{cell.cell_type}{cell.source}".encode()).hexdigest()[:8]
-        if cell.id in seen:
+        if name_of and len(name_of) <= 64 and name_of not in seen:  # what nbformat allows
+            cell.id = name_of
+        elif cell.id in seen:
             cell.id = hashlib.sha1(f"{number}{cell.source}".encode()).hexdigest()[:8]
         seen.add(cell.id)
     return notebook

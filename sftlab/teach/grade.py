@@ -112,7 +112,7 @@ def _filters() -> bool:
 
 def _asked(found: Iterable[Submission]) -> list[Exercise]:
     """The exercises of the chapters that at least one submission belongs to; of all chapters if none does."""
-    known = {name: exercises(read(name), name) for name in chapters()}
+    known = {name: es for name in chapters() if (es := exercises(read(name), name))}  # appendices have none
     marks = {mark for s in found for mark in s.marks()}
     files = [s.file for s in found]
     own = [c for c, es in known.items() if marks & {e.name for e in es} or any(c in file for file in files)]

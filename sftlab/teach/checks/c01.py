@@ -175,8 +175,8 @@ def evidence(answer) -> None:
         "the sign is wrong: it is a log density, the greater the better.": -right,
         "the logarithm of the determinant is missing.": right + C.logdet() / 2,
         "the determinant has the wrong sign: a wide Gaussian has a low density.": right + C.logdet(),
-        "the quadratic term y^T C^-1 y is missing.": right + y @ torch.linalg.solve(C, y) / 2,
-        "the quadratic term takes C itself: it is its inverse.": right
+        "the quadratic term, t^T Sigma^-1 t, is missing.": right + y @ torch.linalg.solve(C, y) / 2,
+        "the quadratic term takes the covariance itself: it is its inverse.": right
         + y @ torch.linalg.solve(C, y) / 2
         - y @ C @ y / 2,
         "the noise 1/beta on the diagonal is missing.": _singular(F, y, alpha),
