@@ -92,7 +92,7 @@ def forgetting_since_training(accuracy):
     return (accuracy.diagonal()[:-1] - accuracy[-1, :-1]).mean()
 
 
-@wrong("08-forgetting", says="the last row is among the maxima")
+@wrong("08-forgetting", says="the last row is among the maxima, or")
 def forgetting_with_the_end(accuracy):
     """Lets the maximum see the final accuracy as well."""
     return (accuracy[:, :-1].max(dim=0).values - accuracy[-1, :-1]).mean()
@@ -104,7 +104,7 @@ def forgetting_of_all_tasks(accuracy):
     return (accuracy[:-1].max(dim=0).values - accuracy[-1]).mean()
 
 
-@wrong("08-forgetting", says="cut off at 0")
+@wrong("08-forgetting", says="a gain counts as 0")
 def forgetting_without_gains(accuracy):
     """Does not let a gain count."""
     return (accuracy[:-1, :-1].max(dim=0).values - accuracy[-1, :-1]).clamp(min=0).mean()
@@ -122,7 +122,7 @@ def cutmix_with_exchanged_shares(x, y, other, top, bottom, left, right, classes)
     return out, share * hard + (1 - share) * hard[other]
 
 
-@wrong("08-cutmix", says="bring the ends into the picture")
+@wrong("08-cutmix", says="bring the ends into the picture first")
 def cutmix_without_clipping(x, y, other, top, bottom, left, right, classes):
     """Uses ends outside of the picture as they are."""
     out = x.clone()
