@@ -43,6 +43,9 @@ HONEST = {
     "del_and_atexit": (
         ["# exercise 00-majority\nimport atexit, time\nclass Last:\n    def __del__(self):\n        time.sleep(1000)\n"
          "last = Last()\natexit.register(time.sleep, 1000)\n" + RIGHT], "passed", ""),
+    "draws": (
+        ["# exercise 00-majority\nimport matplotlib.pyplot as plt\nplt.figure()\nplt.plot([1, 2])\n" + RIGHT],
+        "passed", ""),
     "twice": ([body("return 0.123"), RIGHT], "passed", "2 cells of this exercise"),
 }  # fmt: skip
 

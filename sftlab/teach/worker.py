@@ -10,6 +10,7 @@ import inspect
 import linecache
 import os
 import sys
+import tempfile
 import types
 
 import torch
@@ -32,6 +33,8 @@ def main() -> None:
     torch.zeros(1, requires_grad=True).sum().backward()  # starts autograd's thread before threads get expensive
     # `import torchvision` makes this folder; in here only one that is there already does not fail.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.sep
+    # `import matplotlib` wants a folder of its own that could be written to. In bubblewrap there is only this one.
+    os.environ["MPLCONFIGDIR"] = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
     filtered = confine(int(sys.argv[1]), float(sys.argv[2]))
     send(answers, {"ready": True, "filtered": filtered})
     names, calls = _main_module(), {}
