@@ -78,7 +78,7 @@ def peers(rounds: int = 5, quick: bool = False):
         found = contest.compare(work, rounds, repeats=1 if quick else min(rounds, 3), quick=quick)
         figures[work.name] = {name: asdict(result) for name, result in found.items()}
         tables.append(_seen(contest.table(work, found)))
-    tables[-1].note = f"Medians of {rounds} interleaved rounds after one that warms up."
+    tables[-1].note += f" Medians of {rounds} interleaved rounds after one that warms up."
     return report.Part("peers", tables, figures)
 
 

@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -24,10 +25,11 @@ from ..table import Table
 from .feed import Clock, Feed
 from .gpu import matmul_share
 from .roster import Contestant, contestants_of
+from .turns import together
 from .workloads import Work
 
 AGREE = {"float32": 1e-5, "bfloat16": 1e-3}  # greatest difference of final weights; bfloat16 rounds at 2**-8
-REFERENCE = "by hand"
+REFERENCE, OURS = "by hand", "sftlab"
 
 
 @dataclass
@@ -37,7 +39,8 @@ class Result:
     lines: int
     milliseconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    ratios: list[float] = field(default_factory=list)
+    ratios: list[list[float]] = field(default_factory=list)  # of each step, to the same step by hand
+    over_sftlab: list[list[float]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     gap: float = 0.0
@@ -55,47 +58,82 @@ class Result:
 def race(work: Work, rounds: int, contestants: list[Contestant] | None = None) -> dict[str, Result]:
     """Interleaved rounds of all contestants whose packages are there; the first round warms up.
 
-    Each round starts from the same weights with the same batches; who begins changes from round to round. The ratio
-    of a round is the median over its steps of (time / time of the same step by hand): a moment in which the machine
-    did something else costs one step, not the figure.
+    Each round starts from the same weights with the same batches, and all take turns, a step each; who begins changes
+    from round to round. So step i of one is timed beside step i of another, and their ratio is of one moment of the
+    machine. On a GPU, where only whole runs can be timed, whole runs take turns.
     """
     there = [one for one in contestants or contestants_of(work) if not one.missing]
     results = {one.name: Result(one.lines(work)) for one in there}
     model, task = work.make()
     for round_ in range(rounds + 1):
-        clocks, states, first = {}, {}, round_ % len(there)
-        for one in there[first:] + there[:first]:
-            own = copy.deepcopy(model)
-            if not results[one.name].error:
-                clocks[one.name], counts, results[one.name].error = timed(one, work, own, task)
-                states[one.name] = {name: value.detach().cpu() for name, value in own.state_dict().items()}
-        hand = clocks[REFERENCE].steps
-        for name, clock in clocks.items():
-            result = results[name]
+        first = round_ % len(there)
+        order = [one for one in there[first:] + there[:first] if not results[one.name].error]
+        runs = {one.name: Training(one, work, copy.deepcopy(model), task) for one in order}
+        with quiet():
+            if env.current().device.type == "cuda":
+                for run in runs.values():
+                    run()
+            else:
+                together(list(runs.values()))
+        hand = runs[REFERENCE].clock.steps
+        ours = runs[OURS].clock.steps if OURS in runs else []
+        for name, run in runs.items():
+            result, clock = results[name], run.clock
+            result.error = result.error or run.error
             if len(clock.steps) != len(hand):
                 result.error = result.error or f"void: {len(clock.steps) + 1} steps instead of {len(hand) + 1}"
-            result.gap = max(result.gap, difference(states[name], states[REFERENCE]))
+            result.gap = max(result.gap, difference(run.model.state_dict(), runs[REFERENCE].model.state_dict()))
             if round_ and not result.error:
                 result.milliseconds.append(1000 * median(clock.steps))
-                result.ratios.append(median(a / b for a, b in zip(clock.steps, hand, strict=True)))
-                result.rates.append(sum(counts[: len(hand)]) / sum(clock.steps))
+                result.ratios.append(_ratios(clock.steps, hand))
+                result.over_sftlab.append(_ratios(clock.steps, ours))
+                result.rates.append(sum(run.samples[: len(hand)]) / sum(clock.steps))
     return results
 
 
-def timed(one: Contestant, work: Work, model: nn.Module, task) -> tuple[Clock, list[int], str]:
-    """Train once; gives the clock, the samples per step, and an error of a peer in one line."""
-    model.to(env.current().device)
-    feed, error = Feed(work, model, task), ""
-    with quiet():
-        clock = Clock(model)
+def _ratios(steps: list[float], others: list[float]) -> list[float]:
+    """Time of each step over the time of the same step of another; none if the other did another number of steps."""
+    return [a / b for a, b in zip(steps, others, strict=True)] if len(steps) == len(others) else []
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """About 95 % confidence for the median, from the order of the values alone (the binomial's normal approximation).
+
+    >>> interval([float(i) for i in range(100)])
+    (39.0, 60.0)
+    """
+    ordered, half = sorted(values), 1.96 * math.sqrt(len(values)) / 2
+    middle = len(values) / 2
+    return ordered[max(0, math.floor(middle - half) - 1)], ordered[min(len(values), math.ceil(middle + half) + 1) - 1]
+
+
+class Training:
+    """One run of a contestant, timed: ``clock``, ``samples`` of each step, and the ``error`` of a peer in one line."""
+
+    def __init__(self, one: Contestant, work: Work, model: nn.Module, task):
+        self.one, self.work, self.model, self.task = one, work, model, task
+        self.error, self.clock, self.samples = "", None, []
+
+    def __call__(self, hand_over: Callable[[], None] | None = None) -> None:
+        """Train to the end; the callable lets others do a step before each forward call."""
+        self.model.to(env.current().device)
+        feed = Feed(self.work, self.model, self.task)
+        self.samples, self.clock = feed.samples(), Clock(self.model, hand_over)
         try:
-            one.train(model, task, feed, work, one.careful)
+            self.one.train(self.model, self.task, feed, self.work, self.one.careful)
         except Exception as problem:  # what a peer raises is a result of the table; by hand and sftlab must not fail
-            if not one.needs:
+            if not self.one.needs:
                 raise
-            error = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0][:100]}"
-        clock.stop()
-    return clock, feed.samples(), error
+            self.error = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0][:100]}"
+        self.clock.stop()
+
+
+def timed(one: Contestant, work: Work, model: nn.Module, task) -> Training:
+    """Train once, alone."""
+    run = Training(one, work, model, task)
+    with quiet():
+        run()
+    return run
 
 
 def difference(a: dict, b: dict) -> float:
@@ -103,7 +141,7 @@ def difference(a: dict, b: dict) -> float:
     if a.keys() != b.keys():
         return math.inf
     floats = [name for name, value in b.items() if value.is_floating_point() and value.numel()]
-    gaps = [float((a[name].double() - b[name].double()).abs().max()) for name in floats]
+    gaps = [float((a[name].cpu().double() - b[name].cpu().double()).abs().max()) for name in floats]
     return math.inf if any(map(math.isnan, gaps)) else max(gaps)
 
 
@@ -156,7 +194,8 @@ def table(work: Work, results: dict[str, Result]) -> Table:
         "library",
         "ms/step",
         "samples/s",
-        "ratio",
+        "ratio (95 %)",
+        "over sftlab (95 %)",
         "peak memory (MiB)",
         "first step (s)",
         "lines",
@@ -166,18 +205,41 @@ def table(work: Work, results: dict[str, Result]) -> Table:
     for one in contestants_of(work):
         found = results.get(one.name)
         if found is None:
-            absent.append([one.name, f"not installed (extra bench): {', '.join(one.missing)}", *["-"] * 4, "-", "-"])
+            absent.append([one.name, f"not installed (extra bench): {', '.join(one.missing)}", *["-"] * 5, "-", "-"])
         elif found.void:
-            void.append([one.name, found.void, *["-"] * 4, found.lines, f"{found.gap:.1e}"])
+            void.append([one.name, found.void, *["-"] * 5, found.lines, f"{found.gap:.1e}"])
         else:
             memory = f"{median(found.memory):.0f}" if found.memory else "-"
             first = f"{median(found.first):.2f}" if found.first else "-"
             speed = f"{median(found.milliseconds):.2f}"
-            row = [one.name, speed, f"{median(found.rates):.0f}", f"{median(found.ratios):.3f}", memory, first]
-            valid.append((median(found.ratios), [*row, found.lines, f"{found.gap:.1e}"]))
+            ratios, over = sum(found.ratios, []), sum(found.over_sftlab, [])
+            figures = [with_interval(ratios), with_interval(over)]
+            row = [one.name, speed, f"{median(found.rates):.0f}", *figures, memory, first]
+            valid.append((median(ratios), [*row, found.lines, f"{found.gap:.1e}"]))
     rows = [row for _, row in sorted(valid, key=lambda pair: pair[0])] + void + absent
     if share:
         columns.append("share of matmul rate")
         for row in rows:
             row.append(f"{share(float(row[1])):.1%}" if row[1][:1].isdigit() else "-")
-    return Table(columns, rows, caption=work.name)
+    return Table(columns, rows, caption=work.name, note=verdict(results))
+
+
+def with_interval(values: list[float]) -> str:
+    """Median and interval, or a dash without values."""
+    if not values:
+        return "-"
+    low, high = interval(values)
+    return f"{median(values):.3f} ({low:.3f} to {high:.3f})"
+
+
+def verdict(results: dict[str, Result]) -> str:
+    """Whom the steps tell apart from sftlab, in a sentence; by hand is not a library."""
+    slower, faster, neither = [], [], []
+    for name, found in results.items():
+        if name not in (OURS, REFERENCE) and not found.void and (values := sum(found.over_sftlab, [])):
+            low, high = interval(values)
+            (slower if low > 1 else faster if high < 1 else neither).append(name)
+    groups = {"slower than sftlab": slower, "faster": faster, "not told apart from it": neither}
+    return "; ".join(f"{how}: {', '.join(names)}" for how, names in groups.items() if names) + "." * any(
+        groups.values()
+    )

@@ -1,7 +1,7 @@
 """Equal batches for every library, and a clock that all of them pass: the model's own forward call."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -59,12 +59,14 @@ class Feed:
 class Clock:
     """Seconds from one forward call to the next: the whole of a step, with the library's work around it.
 
+    ``hand_over`` is called at each forward call; the time until it returns belongs to others and is not counted.
     On a GPU a forward call only queues work, so there the clock waits for the device once after the first step and once
     at the end, and every step gets the mean.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, hand_over: Callable[[], None] | None = None):
         self.at: list[float] = []
+        self.hand_over, self.away = hand_over, 0.0
         self.began = time.perf_counter()
         self.cuda = env.current().device.type == "cuda"
         self.handle = model.register_forward_pre_hook(self._see)
@@ -72,13 +74,17 @@ class Clock:
     def _see(self, module, args) -> None:
         if self.cuda and len(self.at) == SETTLE:
             torch.cuda.synchronize()
-        self.at.append(time.perf_counter())
+        now = time.perf_counter()
+        self.at.append(now - self.away)
+        if self.hand_over:
+            self.hand_over()
+            self.away += time.perf_counter() - now
 
     def stop(self) -> None:
         """The run is over."""
         if self.cuda:
             torch.cuda.synchronize()
-        self.ended = time.perf_counter()
+        self.ended = time.perf_counter() - self.away
         self.handle.remove()
 
     @property

@@ -28,11 +28,11 @@ def main() -> None:
     model, task = work.make()
     before = resident()
     with env.PeakMemory(env.current().device) as memory:
-        clock, _, error = timed(one, work, model, task)
-    if error:
-        raise SystemExit(error)
+        run = timed(one, work, model, task)
+    if run.error:
+        raise SystemExit(run.error)
     grown = memory.bytes if memory.kind == "device" else memory.bytes - before
-    print(json.dumps({"first": clock.first, "total": clock.total, "memory": grown, "kind": memory.kind}))
+    print(json.dumps({"first": run.clock.first, "total": run.clock.total, "memory": grown, "kind": memory.kind}))
 
 
 def resident() -> int:

@@ -22,13 +22,16 @@ libraries are the extra `bench`: `pip install -e ".[bench]"`.
 PARTS = {
     "peers": """## Equal weights, equal batches, equal settings
 
-`sftlab bench peers` runs the same training in all libraries, in turn in one process: the same initial weights, the same
+`sftlab bench peers` runs the same training in all libraries at once in one process, where they take turns, a step each
+(on a GPU a run each), so that what else the machine does meets all of them alike: the same initial weights, the same
 batches in the same order, the same AdamW groups, schedule and clipping, no dropout, nothing logged or saved. The final
 weights are compared with those of the loop by hand, buffers included; where they differ by more than 0.00001 the row
 is void, because another training was timed.
 
 - **ms/step**: median over the steps; a step lasts from one forward call to the next.
-- **ratio**: time of a step over the time of the same step by hand, median over steps, then over rounds.
+- **ratio**: time of a step over the time of the same step by hand; median over all steps of all rounds, and the
+  interval in which it lies with 95 % confidence, from the order of the values.
+- **over sftlab**: the same, to sftlab's step.
 - **samples/s**: all steps, with what happens between epochs.
 - **peak memory**: growth over the loaded model and data, the library's own import included, in a process of its own.
 - **first step**: seconds from the call, import of the library included, to the end of the first step; same process.

@@ -39,9 +39,10 @@ def race(work: Work, rounds: int, quick: bool, contestants: list[Contestant] | N
             whole, own = found[one.name], copy.deepcopy(model)
             if whole.error:
                 continue
-            clock, _, whole.error = timed(one, work, own, task)
+            run = timed(one, work, own, task)
+            whole.error = run.error
             if not whole.error:
-                whole.seconds.append(clock.total)
+                whole.seconds.append(run.clock.total)
                 result = evaluate(own, task, "val")
                 whole.metric.append(result["accuracy"])
                 whole.count = result["count"]
