@@ -18,14 +18,9 @@ SCENES = ("detection", "segmentation")
 
 
 def load(
-    name: str,
-    task,
-    seed: int | None = None,
-    *,
-    folder: str | PathLike | None = None,
-    pretrained: bool = True,
+    name: str, task, seed: int | None = None, *, folder: str | PathLike | None = None, pretrained: bool = True,
     dropout: float = 0.1,
-) -> nn.Module:
+) -> nn.Module:  # fmt: skip
     """Load a pretrained model and put a new head for ``task`` on it; a language model keeps its own.
 
     Args:
@@ -60,7 +55,13 @@ def load(
         fitting = [n for n, about in checkpoints.items() if task.kind in about["facts"]["tasks"]]
         raise UnknownName(f"{name!r} has no head for {task.kind}: it is for {', '.join(facts['tasks'])}. "
                           f"Known: {', '.join(fitting) or 'none'} for {task.kind}.")  # fmt: skip
-    place = assets.find_asset(name, folder)
+    model = build(assets.find_asset(name, folder), task, seed, facts, pretrained, dropout)
+    model.name = name
+    return model
+
+
+def build(place: Path, task, seed: int, facts: dict, pretrained: bool, dropout: float) -> nn.Module:
+    """The model of a folder for a task, in eval mode; :func:`load` says what it carries, ``facts`` are of its card."""
     if task.kind in SCENES:
         from .pyramid import load_scenes
 
@@ -78,7 +79,6 @@ def load(
         model.image_size, model.mean, model.std = facts["image_size"], facts["mean"], facts["std"]
     else:
         model.tokenizer, model.max_tokens = _tokenizer(place, getattr(model, "trunk", model), facts.get("max_tokens"))
-    model.name = name
     return model.eval()
 
 
