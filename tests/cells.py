@@ -14,7 +14,7 @@ def run(name: str, replace: dict[str, str], until: str = "## Exercises") -> dict
     """
     missing, names = set(replace), {"__name__": "__main__"}
     for cell in chapters.read(name).cells:
-        if cell.cell_type == "markdown" and cell.source.startswith(until):
+        if cell.cell_type == "markdown" and until in cell.source.splitlines():
             break
         if cell.cell_type != "code" or {"exercise", "solution"} & set(layout.tags(cell)):
             continue
