@@ -432,6 +432,46 @@ def p32_start_token_of_the_decoder_twice():
     return {"model": t5(), "loader": batches, "tokenizer": tokenizer()}
 
 
+class TokenTranslator(nn.Module):
+    """One token of the other language for each token: an encoder and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = bert().bert
+        self.encoder.pooler = None
+        self.head = nn.Linear(self.encoder.config.hidden_size, self.encoder.config.vocab_size)
+
+    def forward(self, input_ids, attention_mask):
+        return self.head(self.encoder(input_ids, attention_mask=attention_mask).last_hidden_state)
+
+
+def tokens_for_tokens(learn_padding):
+    """Batches in which both languages are cut and padded to one length."""
+    tokens, batches = tokenizer(), []
+    for at in range(0, 32, 8):
+        source, target = (
+            tokens(
+                texts(seed=seed)[at : at + 8], return_tensors="pt", padding="max_length", max_length=12, truncation=True
+            )
+            for seed in (0, 1)
+        )
+        hidden = target["attention_mask"] == 0
+        labels = target["input_ids"].masked_fill(hidden & (not learn_padding), -100)
+        batches.append({k: source[k] for k in ("input_ids", "attention_mask")} | {"labels": labels})
+    return batches
+
+
+def token_loss(outputs, labels):
+    return F.cross_entropy(outputs.flatten(0, 1), labels.flatten())
+
+
+@broken("padding is learnt")
+def s13_token_classifier_as_translator():
+    """The loss falls, and what it says is *the the the* and nothing."""
+    model = TokenTranslator()
+    return {"model": model, "loader": tokens_for_tokens(True), "optimizer": adamw(model), "loss": token_loss}
+
+
 @broken("padding")
 def p33_mean_over_padding_too():
     """The same text gets another score when a longer one stands beside it."""

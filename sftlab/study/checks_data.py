@@ -30,6 +30,25 @@ def supervised_labels(program: Program):
     return ok(f"{seen}; least {int(counts.min())} per row")
 
 
+@check("padding is learnt", "S13", needs="outputs")
+def padding_is_learnt(program: Program):
+    """Where each place says a token: rows that end in several labels which are all the padding token."""
+    table, pads = program.embedding, program.special("pad")
+    if table is None or not pads or program.class_count != table.num_embeddings:
+        return None
+    labels = [b.class_labels for b in program.batches if b.class_labels is not None and b.class_labels.dim() == 2]
+    tails = [
+        torch.isin(rows[:, -2:], torch.tensor(sorted(pads)).to(rows)).all(1) for rows in labels if rows.shape[1] > 1
+    ]
+    if not tails:
+        return None
+    found, rows = int(sum(tail.sum() for tail in tails)), sum(map(len, tails))
+    if found:
+        return fault(f"{found} of {rows} rows end in padding that has a label", "label padding with -100, "
+                     "by length; a loss that counts it falls without anything being learnt")  # fmt: skip
+    return ok(f"0 of {rows} rows end in labelled padding")
+
+
 @check("end of text", "P8")
 def end_of_text(program: Program):
     eos = program.special("eos")
