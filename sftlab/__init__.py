@@ -50,7 +50,7 @@ _OWNERS = {
     "ImageInput": "tasks.inputs",
     "LossSum": "train.task",
     "Task": "train.task",
-    "load": "model.loading",
+    "load": "sets.hub",
     "layer_map": "model.layers",
     "Plan": "train.plan",
     "Stage": "train.plan",
