@@ -58,9 +58,7 @@ def head_tail(answer) -> None:
     expect(
         found == right,
         f"22 ids with limit 10 and head 3 give {found}: "
-        + say.get(
-            tuple(found), f"expected {right}, `[CLS]` 101, three of the beginning, five of the end, `[SEP]` 102."
-        ),
+        + say.get(tuple(found), f"expected {right}: 101, three of the beginning, five of the end, 102."),
     )
     short = [101, 5, 6, 102]
     for limit in (4, 9):
