@@ -19,13 +19,13 @@ def max_pool_times_mask(hidden, mask):
     return (hidden * mask[..., None]).max(dim=1).values
 
 
-@wrong("14-max-pool", says="over the components")
+@wrong("14-max-pool", says="one vector for each text; found [3, 5]")
 def max_pool_over_components(hidden, mask):
     """Takes the maximum over the wrong dimension."""
     return hidden.masked_fill(mask[..., None] == 0, float("-inf")).max(dim=-1).values
 
 
-@wrong("14-max-pool", says="was changed")
+@wrong("14-max-pool", says="changes its input `hidden`")
 def max_pool_in_place(hidden, mask):
     """Writes minus infinity into the caller's tensor."""
     hidden[mask == 0] = float("-inf")
