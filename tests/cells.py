@@ -15,6 +15,7 @@ from sftlab.teach import chapters
 from sftlab.train import fit as engine
 
 EXAMPLES = 24  # of each split
+EPOCHS = 3  # at most; enough for cells that compare a few steps by hand with sl.fit
 
 
 def run(name, monkeypatch, replace=None, skip=(), examples=EXAMPLES, names=None) -> dict:
@@ -22,8 +23,8 @@ def run(name, monkeypatch, replace=None, skip=(), examples=EXAMPLES, names=None)
 
     Args:
         name: such as ``"14_text_classification"``.
-        monkeypatch: of pytest; the library is small from here to the end of the test: one epoch for each stage of a
-            plan, ``examples`` of each split of a task of the course, every class among them.
+        monkeypatch: of pytest; the library is small from here to the end of the test: three epochs at most for each
+            stage of a plan, ``examples`` of each split of a task of the course, every class among them.
         replace: ``{marker: source}``: the one cell that contains the marker becomes the source.
         skip: markers of cells that are left out, each in one cell at least.
         names: set in the namespace after the first cell, over what it says.
@@ -58,11 +59,11 @@ def run(name, monkeypatch, replace=None, skip=(), examples=EXAMPLES, names=None)
 
 
 def small(monkeypatch, examples: int = EXAMPLES) -> None:
-    """One epoch for each stage of every plan; few examples in every task of the course."""
+    """Three epochs at most for each stage of every plan; few examples in every task of the course."""
     training = engine.Training
 
     def short(model, task, settings, *args):
-        stages = tuple(dataclasses.replace(stage, epochs=1) for stage in settings.plan.stages)
+        stages = tuple(dataclasses.replace(stage, epochs=min(stage.epochs, EPOCHS)) for stage in settings.plan.stages)
         plan = dataclasses.replace(settings.plan, stages=stages)
         return training(model, task, dataclasses.replace(settings, plan=plan), *args)
 

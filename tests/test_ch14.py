@@ -11,9 +11,7 @@ import torch
 NAME = "14_text_classification"
 BERT = "google-bert/bert-base-uncased"
 DATA = 'task = sl.task("headlines")'
-WORDS = (
-    "the a river mill town shop roof bridge opens closes burns grows falls again today slowly well badly not".split()
-)
+WORDS = "the a river mill town shop roof bridge opens closes burns grows falls again slowly well badly not".split()
 
 
 @pytest.fixture(scope="module")
@@ -88,4 +86,4 @@ def test_formulas_of_exercise_5():
 
     for k, n in ((9, 10), (10, 10), (0, 7), (45, 60)):
         for p in _wilson(k, n):
-            assert math.isclose(abs(k / n - p), 1.96 * math.sqrt(max(0.0, p * (1 - p)) / n), abs_tol=1e-9)
+            assert math.isclose(abs(k / n - p), 1.96 * math.sqrt(max(0.0, p * (1 - p)) / n), abs_tol=1e-6)
