@@ -15,12 +15,18 @@ TEXTS = ("text classification", "text multi-label", "text regression")
 HEADS = {**dict.fromkeys(TEXTS, TextClassifier), "token tagging": TokenTagger, "image classification": ImageClassifier}
 WHOLE = {"sequence to sequence": "AutoModelForSeq2SeqLM", "causal language modelling": "AutoModelForCausalLM"}
 SCENES = ("detection", "segmentation")
+POOLERS = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet")  # old task's; vectors are means (heads.mean_pool)
 
 
 def load(
-    name: str, task, seed: int | None = None, *, folder: str | PathLike | None = None, pretrained: bool = True,
+    name: str,
+    task,
+    seed: int | None = None,
+    *,
+    folder: str | PathLike | None = None,
+    pretrained: bool = True,
     dropout: float = 0.1,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Load a pretrained model and put a new head for ``task`` on it; a language model keeps its own.
 
     Args:
@@ -40,11 +46,6 @@ def load(
         UnknownName: no such checkpoint, or none for this kind of task.
         AssetError: the files are missing or damaged.
         MissingWeights: the checkpoint lacks weights of the trunk, or has them in another shape (P14).
-
-    >>> import sftlab as sl
-    >>> model = sl.load("minilm", sl.task("headlines"), seed=0)     # doctest: +SKIP
-    >>> sorted({p.dtype for p in model.parameters()})               # doctest: +SKIP
-    [torch.float32]
     """
     seed = env.current().seed if seed is None else seed
     checkpoints = {n: about for n in assets.names() if (about := assets.card(n))["kind"] == "checkpoint"}
@@ -55,13 +56,11 @@ def load(
         fitting = [n for n, about in checkpoints.items() if task.kind in about["facts"]["tasks"]]
         raise UnknownName(f"{name!r} has no head for {task.kind}: it is for {', '.join(facts['tasks'])}. "
                           f"Known: {', '.join(fitting) or 'none'} for {task.kind}.")  # fmt: skip
-    model = build(assets.find_asset(name, folder), task, seed, facts, pretrained, dropout)
-    model.name = name
-    return model
+    return assemble(name, assets.find_asset(name, folder), facts, task, seed, pretrained, dropout)
 
 
-def build(place: Path, task, seed: int, facts: dict, pretrained: bool, dropout: float) -> nn.Module:
-    """The model of a folder for a task, in eval mode; :func:`load` says what it carries, ``facts`` are of its card."""
+def assemble(name: str, place: Path, facts: dict, task, seed: int, pretrained: bool, dropout: float) -> nn.Module:
+    """What :func:`load` returns, from the files in ``place``; ``facts`` say what the inputs need."""
     if task.kind in SCENES:
         from .pyramid import load_scenes
 
@@ -79,6 +78,7 @@ def build(place: Path, task, seed: int, facts: dict, pretrained: bool, dropout: 
         model.image_size, model.mean, model.std = facts["image_size"], facts["mean"], facts["std"]
     else:
         model.tokenizer, model.max_tokens = _tokenizer(place, getattr(model, "trunk", model), facts.get("max_tokens"))
+    model.name = name
     return model.eval()
 
 
@@ -101,9 +101,8 @@ def load_trunk(place: Path, seed: int = 0, pretrained: bool = True, auto: str = 
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            config = transformers.AutoConfig.from_pretrained(place, local_files_only=True)
-            # BERT's pooler belongs to its pretraining task; sentence vectors are means (see heads.mean_pool).
-            extra = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
+            config = transformers.AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+            extra = {"add_pooling_layer": False} if config.model_type in POOLERS and auto == "AutoModel" else {}
             if not pretrained:
                 trunk = getattr(transformers, auto).from_config(config, dtype=torch.float32, **extra)
                 return trunk, {"used": 0, "unused": []}
@@ -134,7 +133,7 @@ def _tokenizer(place: Path, trunk: nn.Module, asked: int | None):
     from transformers import AutoTokenizer
 
     with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
     limits = [asked, getattr(trunk.config, "max_position_embeddings", None), tokenizer.model_max_length]
     return tokenizer, min(limit for limit in limits if limit)
 

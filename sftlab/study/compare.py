@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean, stdev
 
 from ..errors import unknown
-from ..model.loading import load
+from ..sets.hub import load
 from ..table import Table
 from ..train.evaluate import evaluate
 from ..train.fit import fit
