@@ -42,7 +42,7 @@ def checked(space):
     """What must hold for every model and data, beside the chapter's own assertions."""
     assert set(space["scores"]) == {"LSTM, scratch", "encoder, scratch", "head only", "last 2", "full"}
     assert all(len(values) == 3 and all(0 <= v <= 1 for v in values) for values in space["scores"].values())
-    trained = {name: cost[0].trained_parameters for name, cost in space["costs"].items()}
+    trained = {name: cost[0][1] for name, cost in space["costs"].items()}
     assert trained["head only"] < trained["last 2"] < trained["full"] == trained["encoder, scratch"]
     assert set(space["pooling"]) == {"CLS", "mean", "max"} and len(space["length"]) >= 3
     assert set(space["alone"]) == set(space["both"]) == {"sentiment", "topic"}
