@@ -33,8 +33,10 @@ def main() -> None:
     torch.zeros(1, requires_grad=True).sum().backward()  # starts autograd's thread before threads get expensive
     # `import torchvision` makes this folder; in here only one that is there already does not fail.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.sep
-    # `import matplotlib` wants a folder of its own that could be written to. In bubblewrap there is only this one.
-    os.environ["MPLCONFIGDIR"] = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+    # `import matplotlib` and `import sacrebleu` ask for a folder that could be written to; in bubblewrap there is only
+    # this one. Named here, because the search for one tries to write.
+    tempfile.tempdir = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+    os.environ["MPLCONFIGDIR"] = tempfile.tempdir
     filtered = confine(int(sys.argv[1]), float(sys.argv[2]))
     send(answers, {"ready": True, "filtered": filtered})
     names, calls = _main_module(), {}

@@ -49,7 +49,7 @@ def usable(answer) -> None:
         "a target that is far too long for its source is kept.": [0, 5, 6, 8],
         "a target that is far too short for its source is kept.": [0, 6, 7, 8],
         "the lengths are not looked at.": [0, 5, 6, 7, 8],
-        "the letters of the English side are counted; its *words* count.": [],
+        "the letters of the English side are counted; its *words* count.": [2],
         "these are the pairs; their numbers are wanted.": [list(pairs[i]) for i in (0, 6, 8)],
         "those are the ones to drop.": [1, 2, 3, 4, 5, 7],
     }
