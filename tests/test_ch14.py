@@ -30,7 +30,7 @@ def own_file(folder, columns):
     with open(folder / "my.csv", "w", encoding="utf-8", newline="") as f:
         writer = csv.DictWriter(f, columns, delimiter=";", extrasaction="ignore")
         writer.writeheader()
-        for i in range(120):
+        for i in range(60):
             words = [WORDS[k] for k in torch.randint(len(WORDS), (3 + i % 14,), generator=draw)]
             kind = ("bad", "fair", "good")[i % 3]
             topic = ("Zürich", "sport")[i % 2]
