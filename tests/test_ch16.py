@@ -81,6 +81,6 @@ def test_the_shifted_loss_is_the_tasks(monkeypatch):
 # Cells behind those that define what is compared here.
 LATER = (
     "by_hand = [decode", "PLANS = {", "def examine(", 'better = [n for n', 'models["rehearsal"] = []', "figure, ax =",
-    "lost = {name", "beams = {k:", "tagger = TokenClassifier", "longer = [", "model, rows = models", "taught = {",
+    "lost = {name", "beams = {k:", "tagger = TokenClassifier", "longer = [len(", "model, rows = models", "taught = {",
     "def translate(", "box = widgets.Text", "def broken_loss", "def check_mended", "def mended_loss",
 )  # fmt: skip
