@@ -35,7 +35,7 @@ def main() -> None:
         "unit, property and browser tests": [*pytest, "tests", "-m", "not slow", *two],
         "slow tests": [*pytest, "tests", "-m", "slow"],  # fine-tuning of the real checkpoint: alone, with all threads
         "notebooks": [
-            *pytest, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=180",
+            *pytest, *two, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=180",
             "--nbval-sanitize-with", "tests/sanitize.cfg", "notebooks",
         ],
     }  # fmt: skip
@@ -47,6 +47,8 @@ def main() -> None:
         began = time.perf_counter()
         # The book is built by npm's packages: fetching those is installation, not a test.
         environment = os.environ if name == "book" else ENVIRONMENT
+        if name == "notebooks":  # two at a time, a thread each: their models are too small to share out a product
+            environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
         if code := subprocess.run([sys.executable, *step], cwd=ROOT, env=environment).returncode:
             sys.exit(f"\n{name} failed (exit status {code})")
         print(f"   {name}: {time.perf_counter() - began:.0f} s", flush=True)
