@@ -18,21 +18,20 @@ EXAMPLES = 24  # of each split
 EPOCHS = 3  # at most; enough for cells that compare a few steps by hand with sl.fit
 
 
-def run(name, monkeypatch, replace=None, skip=(), examples=EXAMPLES, names=None) -> dict:
+def run(name, monkeypatch, replace=None, until=None) -> dict:
     """The namespace after all code cells of the text form of ``name``, exercises and quizzes left out.
 
     Args:
         name: such as ``"14_text_classification"``.
         monkeypatch: of pytest; the library is small from here to the end of the test: three epochs at most for each
-            stage of a plan, ``examples`` of each split of a task of the course, every class among them.
+            stage of a plan, few examples of each split of a task of the course, every class among them.
         replace: ``{marker: source}``: the one cell that contains the marker becomes the source.
-        skip: markers of cells that are left out, each in one cell at least.
-        names: set in the namespace after the first cell, over what it says.
+        until: a marker of the first cell that is left out, with all that follow.
 
     Raises:
         AssertionError: a marker is not in exactly one cell, or a cell failed; the message shows the cell.
     """
-    small(monkeypatch, examples)
+    small(monkeypatch)
     monkeypatch.chdir(chapters.NOTEBOOKS)
     cells = [cell for cell in chapters.read(name).cells if cell.cell_type == "code"]
     sources = [cell.source for cell in cells]
@@ -40,12 +39,12 @@ def run(name, monkeypatch, replace=None, skip=(), examples=EXAMPLES, names=None)
         (at,) = [i for i, text in enumerate(sources) if marker in text] or [None]
         assert at is not None, f"{name}: no cell contains {marker!r}"
         sources[at] = source
-    for marker in skip:
-        assert any(marker in text for text in sources), f"{name}: no cell contains {marker!r}"
+    end = len(sources) if until is None else next((i for i, text in enumerate(sources) if until in text), None)
+    assert end is not None, f"{name}: no cell contains {until!r}"
     space = {"__name__": "__main__"}
-    for number, (cell, source) in enumerate(zip(cells, sources, strict=True)):
+    for number, (cell, source) in enumerate(zip(cells[:end], sources[:end], strict=True)):
         tags = cell.metadata.get("tags", [])
-        if "exercise" in tags or "sl.check(" in source or "sl.quiz(" in source or any(m in source for m in skip):
+        if "exercise" in tags or "sl.check(" in source or "sl.quiz(" in source:
             continue
         try:
             with contextlib.redirect_stdout(io.StringIO()):
@@ -53,12 +52,10 @@ def run(name, monkeypatch, replace=None, skip=(), examples=EXAMPLES, names=None)
         except Exception as error:
             if "raises-exception" not in tags:
                 raise AssertionError(f"{name}, code cell {number + 1}: {error!r} in\n{source}") from error
-        if number == 0:
-            space.update(names or {})
     return space
 
 
-def small(monkeypatch, examples: int = EXAMPLES) -> None:
+def small(monkeypatch) -> None:
     """Three epochs at most for each stage of every plan; few examples in every task of the course."""
     training = engine.Training
 
@@ -68,7 +65,7 @@ def small(monkeypatch, examples: int = EXAMPLES) -> None:
         return training(model, task, dataclasses.replace(settings, plan=plan), *args)
 
     monkeypatch.setattr(engine, "Training", short)
-    makers = {name: (lambda make=make: sliced(make(), examples)) for name, make in catalog.TASKS.items()}
+    makers = {name: (lambda make=make: sliced(make(), EXAMPLES)) for name, make in catalog.TASKS.items()}
     monkeypatch.setattr(catalog, "TASKS", makers)
 
 

@@ -9,6 +9,7 @@ import sftlab as sl
 
 NAME = "16_machine_translation"
 OPUS = "Helsinki-NLP/opus-mt-zh-en"
+LATER = "by_hand = [decode"  # the cell behind those that define decoding and loss
 DATA = "TRAIN, TEST, EPOCHS = 128, 32, 2"
 
 
@@ -53,7 +54,7 @@ def test_the_cells_run_on_own_pairs(monkeypatch, tmp_path):
 
 def test_decoding_by_hand_equals_generate(monkeypatch):
     """Greedy and beam search of the chapter on many sentences, for three widths; a trained and a random model."""
-    names = cells.run(NAME, monkeypatch, data_cell(), skip=LATER)
+    names = cells.run(NAME, monkeypatch, data_cell(), until=LATER)
     for model in (names["base"], names["untrained"].to(names["env"].device)):
         sources = [row["zh"] for row in sl.task("zh-en-cooking").examples("test")[:15]]
         for k in (1, 2, 5):
@@ -66,7 +67,7 @@ def test_decoding_by_hand_equals_generate(monkeypatch):
 
 def test_the_shifted_loss_is_the_tasks(monkeypatch):
     """What the mended program of the chapter computes; unmoved labels give another loss."""
-    names = cells.run(NAME, monkeypatch, data_cell(), skip=LATER)
+    names = cells.run(NAME, monkeypatch, data_cell(), until=LATER)
     base, exam, (x, y) = names["base"], names["exam"], names["ids"](names["first"])
     with torch.no_grad():
         loss = exam.loss(base, exam.collate(exam.encode([names["first"]], base), base))
@@ -76,11 +77,3 @@ def test_the_shifted_loss_is_the_tasks(monkeypatch):
     ]
     assert torch.allclose(found[0], loss.total / loss.count, atol=1e-4)
     assert abs(found[1] - found[0]) > 0.5
-
-
-# Cells behind those that define what is compared here.
-LATER = (
-    "by_hand = [decode", "PLANS = {", "def examine(", 'better = [n for n', 'models["rehearsal"] = []', "figure, ax =",
-    "lost = {name", "beams = {k:", "tagger = TokenClassifier", "longer = [len(", "model, rows = models", "taught = {",
-    "def translate(", "box = widgets.Text", "def broken_loss", "def check_mended", "def mended_loss",
-)  # fmt: skip

@@ -40,7 +40,6 @@ class Result:
     milliseconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     ratios: list[list[float]] = field(default_factory=list)  # of each step, to the same step by hand
-    over_sftlab: list[list[float]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     gap: float = 0.0
@@ -76,7 +75,6 @@ def race(work: Work, rounds: int, contestants: list[Contestant] | None = None) -
             else:
                 together(list(runs.values()))
         hand = runs[REFERENCE].clock.steps
-        ours = runs[OURS].clock.steps if OURS in runs else []
         for name, run in runs.items():
             result, clock = results[name], run.clock
             result.error = result.error or run.error
@@ -85,15 +83,17 @@ def race(work: Work, rounds: int, contestants: list[Contestant] | None = None) -
             result.gap = max(result.gap, difference(run.model.state_dict(), runs[REFERENCE].model.state_dict()))
             if round_ and not result.error:
                 result.milliseconds.append(1000 * median(clock.steps))
-                result.ratios.append(_ratios(clock.steps, hand))
-                result.over_sftlab.append(_ratios(clock.steps, ours))
+                result.ratios.append([a / b for a, b in zip(clock.steps, hand, strict=True)])
                 result.rates.append(sum(run.samples[: len(hand)]) / sum(clock.steps))
     return results
 
 
-def _ratios(steps: list[float], others: list[float]) -> list[float]:
-    """Time of each step over the time of the same step of another; none if the other did another number of steps."""
-    return [a / b for a, b in zip(steps, others, strict=True)] if len(steps) == len(others) else []
+def over_sftlab(results: dict[str, Result], name: str) -> list[float]:
+    """Time of each step over sftlab's of the same step: both are known over the step by hand. Empty without sftlab."""
+    mine, ours = results[name], results.get(OURS)
+    if ours is None or ours.void or len(mine.ratios) != len(ours.ratios):
+        return []
+    return [a / b for both in zip(mine.ratios, ours.ratios, strict=True) for a, b in zip(*both, strict=True)]
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -212,8 +212,8 @@ def table(work: Work, results: dict[str, Result]) -> Table:
             memory = f"{median(found.memory):.0f}" if found.memory else "-"
             first = f"{median(found.first):.2f}" if found.first else "-"
             speed = f"{median(found.milliseconds):.2f}"
-            ratios, over = sum(found.ratios, []), sum(found.over_sftlab, [])
-            figures = [with_interval(ratios), with_interval(over)]
+            ratios = sum(found.ratios, [])
+            figures = [with_interval(ratios), with_interval(over_sftlab(results, one.name))]
             row = [one.name, speed, f"{median(found.rates):.0f}", *figures, memory, first]
             valid.append((median(ratios), [*row, found.lines, f"{found.gap:.1e}"]))
     rows = [row for _, row in sorted(valid, key=lambda pair: pair[0])] + void + absent
@@ -236,7 +236,7 @@ def verdict(results: dict[str, Result]) -> str:
     """Whom the steps tell apart from sftlab, in a sentence; by hand is not a library."""
     slower, faster, neither = [], [], []
     for name, found in results.items():
-        if name not in (OURS, REFERENCE) and not found.void and (values := sum(found.over_sftlab, [])):
+        if name not in (OURS, REFERENCE) and not found.void and (values := over_sftlab(results, name)):
             low, high = interval(values)
             (slower if low > 1 else faster if high < 1 else neither).append(name)
     groups = {"slower than sftlab": slower, "faster": faster, "not told apart from it": neither}
