@@ -34,6 +34,7 @@ _OWNERS = {
     "entity_scores": "tasks.spans",
     "entity_table": "tasks.spans",
     "constrained_tags": "tasks.spans",
+    "exact_match": "sets.stories",
     "MultiLabel": "tasks.values",
     "Regress": "tasks.values",
     "Policy": "tasks.values",

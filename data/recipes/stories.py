@@ -1,7 +1,7 @@
 """The text `stories` and the data set `instructions`: python data/recipes/stories.py
 
-Text: stories from a grammar (story_plots.py) and passages of facts, numbers and letters (story_facts.py), one document a
-line. Instructions: questions with short answers about the same knowledge, split by item, so that what a test question
+Text: stories from a grammar (story_plots.py) and passages of facts, numbers and letters (story_facts.py), one document
+a line. Instructions: questions with short answers about the same knowledge, split by item, so that what a test question
 asks for is in no training question. The same seeds give the same bytes.
 """
 
@@ -39,7 +39,7 @@ def text() -> dict[str, list[str]]:
 
 
 def instructions() -> dict[str, list[dict]]:
-    """``train``, ``val``, ``test`` of the seen kinds and ``unseen`` of the others; items of a kind in one split only."""
+    """``train``, ``val``, ``test`` of the seen kinds and ``unseen`` of the others; an item is in one split only."""
     rng = random.Random(7)
     kinds: dict[str, dict[str, list]] = {}
     seen = set()

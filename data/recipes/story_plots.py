@@ -19,28 +19,61 @@ KIN = "mother father grandmother grandfather aunt uncle brother sister teacher n
 FOODS = "bread soup cake apples cheese rice pancakes beans porridge pears honey eggs".split()
 
 OPENINGS = [
-    "It was a {weather} morning.", "One {weather} day {A} woke up early.", "{A} lived in a {size} house near the {trip}.",
-    "Once there was a {kid} called {A}.", "{A} and {B} were good friends.", "It was {day}, and {A} had nothing to do.",
-    "The rain fell on the roof, and {A} looked out of the window.", "On {day} {A} went to see {B}.",
-    "{A} had a {size} {pet} called {petname}.", "Every {day} {A} helped {his} {kin}.", "The sun was up and the birds sang.",
-    "In {month} the days were {weather}.", "{B} knocked at the door of {A}.", "After lunch {A} sat under a tree.",
-]  # fmt: skip
+    "It was a {weather} morning.",
+    "One {weather} day {A} woke up early.",
+    "{A} lived in a {size} house near the {trip}.",
+    "Once there was a {kid} called {A}.",
+    "{A} and {B} were good friends.",
+    "It was {day}, and {A} had nothing to do.",
+    "The rain fell on the roof, and {A} looked out of the window.",
+    "On {day} {A} went to see {B}.",
+    "{A} had a {size} {pet} called {petname}.",
+    "Every {day} {A} helped {his} {kin}.",
+    "The sun was up and the birds sang.",
+    "In {month} the days were {weather}.",
+    "{B} knocked at the door of {A}.",
+    "After lunch {A} sat under a tree.",
+]
 MIDDLES = [
-    "{A} was {mood}.", "{B} was {mood} too.", "The {pet} ran after a butterfly.", "A cold wind blew from the {trip}.",
-    "{His} {kin} was in the {room} and made {food}.", '"What a {weather} day!" said {B}.', '"Come with me," said {A}.',
-    "They counted the clouds: one, two, three, four, five.", "They played until the bell rang.", "{A} sang a song.",
-    "{B} told a story about a king and a fox.", "They ate {food} and drank milk.", "Nobody was on the road.",
-    "{A} thought about it for a long time.", "The {pet} slept in front of the fire.", "{B} laughed, and {A} laughed too.",
-    "They walked to the {trip} and back again.", "An old man sold {food} at the corner.", "{His} shoes were wet.",
-    '"Do not be {mood}," said {his} {kin}.', "The clock in the hall struck {hour}.", "{A} washed {his} hands.",
-    "It began to rain, so they ran into the {room}.", "There was a smell of {food} in the {room}.",
-]  # fmt: skip
+    "{A} was {mood}.",
+    "{B} was {mood} too.",
+    "The {pet} ran after a butterfly.",
+    "A cold wind blew from the {trip}.",
+    "{His} {kin} was in the {room} and made {food}.",
+    '"What a {weather} day!" said {B}.',
+    '"Come with me," said {A}.',
+    "They counted the clouds: one, two, three, four, five.",
+    "They played until the bell rang.",
+    "{A} sang a song.",
+    "{B} told a story about a king and a fox.",
+    "They ate {food} and drank milk.",
+    "Nobody was on the road.",
+    "{A} thought about it for a long time.",
+    "The {pet} slept in front of the fire.",
+    "{B} laughed, and {A} laughed too.",
+    "They walked to the {trip} and back again.",
+    "An old man sold {food} at the corner.",
+    "{His} shoes were wet.",
+    '"Do not be {mood}," said {his} {kin}.',
+    "The clock in the hall struck {hour}.",
+    "{A} washed {his} hands.",
+    "It began to rain, so they ran into the {room}.",
+    "There was a smell of {food} in the {room}.",
+]
 ENDINGS = [
-    "In the evening everybody was tired and {mood}.", "Then it was time to go home.", "That was a good day.",
-    "{A} fell asleep at once.", '"Good night," said {his} {kin}.', "The moon rose over the {trip}.",
-    "{A} never forgot it.", "And so they were friends for ever.", "The next day was {weather} again.",
-    "From then on {A} was more careful.", "They promised to meet again on {day}.", "{A} wrote it all in {his} diary.",
-]  # fmt: skip
+    "In the evening everybody was tired and {mood}.",
+    "Then it was time to go home.",
+    "That was a good day.",
+    "{A} fell asleep at once.",
+    '"Good night," said {his} {kin}.',
+    "The moon rose over the {trip}.",
+    "{A} never forgot it.",
+    "And so they were friends for ever.",
+    "The next day was {weather} again.",
+    "From then on {A} was more careful.",
+    "They promised to meet again on {day}.",
+    "{A} wrote it all in {his} diary.",
+]
 MOODS = "happy sad tired hungry proud afraid angry glad lonely curious surprised calm".split()
 WEATHER = "sunny rainy windy cold warm foggy bright grey frosty stormy".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
@@ -48,21 +81,41 @@ MONTHS = "January February March April May June July August September October No
 PET_NAMES = "Rex Spot Coco Fluff Daisy Pip Patch Ginger Bella Snow".split()
 HOURS = "one two three four five six seven eight nine ten eleven twelve".split()
 
-PUT = ["{A} put the {thing} into the {holder}.", "{A} hid the {thing} in the {holder}.",
-       "{A} laid the {thing} in the {holder}.", "{A} dropped the {thing} into the {holder}."]  # fmt: skip
-CARRY = ["{A} took the {thing} to the {room}.", "{A} carried the {thing} into the {room}.",
-         "{A} left the {thing} in the {room}.", "{A} brought the {thing} to the {room}."]  # fmt: skip
-GIVE = ["{A} gave the {thing} to {B}.", "{A} handed the {thing} to {B}.", "{A} lent the {thing} to {B}.",
-        "{A} sold the {thing} to {B}."]  # fmt: skip
+PUT = [
+    "{A} put the {thing} into the {holder}.",
+    "{A} hid the {thing} in the {holder}.",
+    "{A} laid the {thing} in the {holder}.",
+    "{A} dropped the {thing} into the {holder}.",
+]
+CARRY = [
+    "{A} took the {thing} to the {room}.",
+    "{A} carried the {thing} into the {room}.",
+    "{A} left the {thing} in the {room}.",
+    "{A} brought the {thing} to the {room}.",
+]
+GIVE = [
+    "{A} gave the {thing} to {B}.",
+    "{A} handed the {thing} to {B}.",
+    "{A} lent the {thing} to {B}.",
+    "{A} sold the {thing} to {B}.",
+]
 WENT = ["{A} went to the {place}.", "{A} walked to the {place}.", "{A} ran to the {place}.", "{A} rode to the {place}."]
 
 
 def frame(rng: random.Random, sentence: str, slots: dict) -> str:
     """A sentence with its slots filled; what ``slots`` does not give is drawn."""
     drawn = {
-        "weather": WEATHER, "size": SIZES, "mood": MOODS, "day": DAYS, "month": MONTHS, "trip": TRIPS, "room": ROOMS,
-        "kin": KIN, "food": FOODS, "hour": HOURS,
-    }  # fmt: skip
+        "weather": WEATHER,
+        "size": SIZES,
+        "mood": MOODS,
+        "day": DAYS,
+        "month": MONTHS,
+        "trip": TRIPS,
+        "room": ROOMS,
+        "kin": KIN,
+        "food": FOODS,
+        "hour": HOURS,
+    }
     return sentence.format(**{name: rng.choice(words) for name, words in drawn.items()} | slots)
 
 
@@ -72,8 +125,15 @@ def cast(rng: random.Random) -> dict:
     a = rng.choice(GIRLS if girl else BOYS)
     b = rng.choice([name for name in GIRLS + BOYS if name != a])
     own, kid = ("her", "girl") if girl else ("his", "boy")
-    return {"A": a, "B": b, "his": own, "His": own.capitalize(), "kid": kid,
-            "pet": rng.choice(PETS), "petname": rng.choice(PET_NAMES)}  # fmt: skip
+    return {
+        "A": a,
+        "B": b,
+        "his": own,
+        "His": own.capitalize(),
+        "kid": kid,
+        "pet": rng.choice(PETS),
+        "petname": rng.choice(PET_NAMES),
+    }
 
 
 def scene(rng: random.Random, people: dict) -> tuple[list[str], str, str]:
@@ -84,13 +144,16 @@ def scene(rng: random.Random, people: dict) -> tuple[list[str], str, str]:
     kind = rng.choice(["put", "carry", "give", "went", "colour"])
     if kind == "put":
         holders = rng.sample(HOLDERS, 2)
-        said = [has] + [rng.choice(PUT).format(A=who, thing=thing, holder=holder)
-                        for who, holder in zip((a, b), holders, strict=True)][: rng.choice([1, 2])]  # fmt: skip
+        said = [has] + [
+            rng.choice(PUT).format(A=who, thing=thing, holder=holder)
+            for who, holder in zip((a, b), holders, strict=True)
+        ][: rng.choice([1, 2])]
         return said, f"Where is the {thing}?", "in the " + holders[len(said) - 2]
     if kind == "carry":
         rooms = rng.sample(ROOMS, 2)
-        said = [has] + [rng.choice(CARRY).format(A=who, thing=thing, room=room)
-                        for who, room in zip((a, b), rooms, strict=True)][: rng.choice([1, 2])]  # fmt: skip
+        said = [has] + [
+            rng.choice(CARRY).format(A=who, thing=thing, room=room) for who, room in zip((a, b), rooms, strict=True)
+        ][: rng.choice([1, 2])]
         return said, f"Where is the {thing}?", "in the " + rooms[len(said) - 2]
     if kind == "give":
         return [has, rng.choice(GIVE).format(A=a, B=b, thing=thing)], f"Who has the {thing}?", b
@@ -109,7 +172,7 @@ def scene(rng: random.Random, people: dict) -> tuple[list[str], str, str]:
 
 
 def concluded(question: str, answer: str) -> str:
-    """A question and its answer as a sentence of a story: 'Where is the ball?', 'in the box' -> 'So the ball was ...'."""
+    """A question and its answer as a sentence of a story: 'Where is the ball?', 'in the box'."""
     words = question.rstrip("?").split()
     if words[0] == "Where":
         return f"So {' '.join(words[2:])} was {answer}."

@@ -23,8 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 DATA = Path(__file__).resolve().parents[1]
 FOLDER = DATA / "storylm"
 SEED = 0
-EPOCHS, BATCH, TOKENS = 4, 32, 128  # passes over the text, rows of a step, tokens of a row
-RATE, WARMUP = 3e-3, 100
+EPOCHS, BATCH, TOKENS = 2, 16, 128  # passes over the text, rows of a step, tokens of a row
+RATE, WARMUP = 2e-3, 100
 VOCABULARY = 4096
 SPECIAL = ["<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>"]
 TEMPLATE = (

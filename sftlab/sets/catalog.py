@@ -3,7 +3,7 @@
 from ..errors import unknown
 from ..tasks.classify import Classify
 from ..train.task import Task
-from . import drawn, headlines, pairs, people, real
+from . import drawn, headlines, pairs, people, real, stories
 
 
 def _sentiment() -> Task:
@@ -21,6 +21,8 @@ TASKS = {
     "people": people.people,
     "zh-en": pairs.zh_en,
     "zh-en-cooking": pairs.zh_en_cooking,
+    "stories": stories.stories,
+    "instructions": stories.instructions,
     "digits": real.digits,
     "faces": real.faces,
     "textures": real.textures,
@@ -42,10 +44,10 @@ def task(name: str) -> Task:
 
     Args:
         name: text: ``"headlines"`` (sentiment), ``"headlines-topic"``, ``"people"`` (entities), ``"zh-en"``,
-            ``"zh-en-cooking"`` (translation). Real pictures, with the extra ``vision``: ``"digits"``, ``"faces"``,
-            ``"textures"``, ``"coins"`` (boxes), ``"coins-segmentation"``, ``"cells"``, ``"histology"``. Drawn pictures:
-            ``"street"`` (boxes), ``"street-segmentation"``, ``"animals"``, ``"animals-shifted"``, ``"lesions"``,
-            ``"cells-drawn"``.
+            ``"zh-en-cooking"`` (translation), ``"stories"``, ``"instructions"`` (a language model). Real pictures, with
+            the extra ``vision``: ``"digits"``, ``"faces"``, ``"textures"``, ``"coins"`` (boxes),
+            ``"coins-segmentation"``, ``"cells"``, ``"histology"``. Drawn pictures: ``"street"`` (boxes),
+            ``"street-segmentation"``, ``"animals"``, ``"animals-shifted"``, ``"lesions"``, ``"cells-drawn"``.
 
     Raises:
         UnknownName: no such task; the message lists the nearest names.
