@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import sftlab as sl
+from sftlab.tasks.spans import entities
 
 NAME = "15_named_entity_recognition"
 BERT = "google-bert/bert-base-uncased"
@@ -80,7 +81,7 @@ def test_definitions_equal_the_library_on_every_short_sequence(monkeypatch):
     space = cells.run(NAME, monkeypatch, until=LATER)
     tags = space["TAGS"][:5]
     for some in itertools.product(tags, repeat=4):
-        assert space["spans"](some) == set(sl.tasks.spans.entities(some)), some
+        assert space["spans"](some) == set(entities(some)), some
     for seed in range(5):
         logp = torch.randn(3, 7, generator=torch.Generator().manual_seed(seed)).double().log_softmax(1)
         valid = [p for p in itertools.product(range(7), repeat=3)
@@ -91,7 +92,8 @@ def test_definitions_equal_the_library_on_every_short_sequence(monkeypatch):
 
 def test_the_broken_labels_are_caught_one_by_one(monkeypatch):
     """Each mistake alone gets its own message, and the right labels pass."""
-    space = cells.run(NAME, monkeypatch, until="class Colleague")
+    elsewhere = {DATA: 'task, elsewhere = sl.task("people"), True'}
+    space = cells.run(NAME, monkeypatch, elsewhere, until="class Colleague")
     align, check, tags = space["align"], space["check_labels"], space["TAGS"]
 
     def repeated(ids, own, length):

@@ -122,7 +122,7 @@ def transitions(answer) -> None:
         expect(found == right, f"Scores for 5 words and 3 tags: the path {found} scores less than {right}: "
                + say.get(tuple(found), "compare the sums of both paths by hand."))  # fmt: skip
     z = draw(1, 4)
-    expect([int(k) for k in call(answer, z, draw(4, 4))] == [int(z.argmax())], "With one word the best tag is the path.")
+    expect([int(k) for k in call(answer, z, draw(4, 4))] == [int(z.argmax())], "The path of one word is its best tag.")
 
 
 def _best(z: torch.Tensor, A: torch.Tensor) -> list[int]:
