@@ -1,7 +1,7 @@
 """The checkpoint `storylm`, a small causal language model: python data/recipes/storylm.py
 
 Trains a BPE tokenizer and a Llama of four layers on the text of data/stories (python data/recipes/stories.py makes it).
-It reads no question and no instruction. Seeded, and as long as EPOCHS says: the same machine and versions give the same
+It reads no question and no instruction. Seeded, and as long as CYCLES says: the same machine and versions give the same
 weights.
 """
 
@@ -23,7 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 DATA = Path(__file__).resolve().parents[1]
 FOLDER = DATA / "storylm"
 SEED = 0
-EPOCHS, BATCH, TOKENS = 2, 16, 128  # passes over the text, rows of a step, tokens of a row
+CYCLES = (2, 1)  # passes over the text in each cycle of the learning rate
+BATCH, TOKENS = 16, 128  # rows of a step, tokens of a row
 RATE, WARMUP = 2e-3, 100
 VOCABULARY = 4096
 SPECIAL = ["<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>"]
@@ -82,9 +83,9 @@ def loss_of(model, rows: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
 
 
-def train(model, tokenizer, texts: list[str], epochs: int) -> int:
-    """AdamW, a linear warm-up, then a cosine down to a twentieth. Returns the number of steps."""
-    rng = np.random.default_rng(SEED)
+def train(model, tokenizer, texts: list[str], epochs: int, seed: int) -> int:
+    """A cycle: AdamW, a linear warm-up, then a cosine down to a twentieth. Returns the number of steps."""
+    rng = np.random.default_rng(seed)
     batches = [batch for _ in range(epochs) for batch in rows_of(tokenizer, texts, rng).split(BATCH)]
     matrices = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim == 1]
@@ -106,6 +107,8 @@ def train(model, tokenizer, texts: list[str], epochs: int) -> int:
             seconds = time.perf_counter() - begin
             print(f"step {step + 1:5d} of {len(batches)}  loss {total / 50:.3f}  {seconds:.0f} s", flush=True)
             total = 0.0
+    for weight in model.parameters():  # each cycle ends in what the file holds
+        weight.data = weight.data.half().float()
     model.eval()
     return len(batches)
 
@@ -137,7 +140,7 @@ def save(model, tokenizer, folder: Path, facts: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="fewer for a try")
+    parser.add_argument("--cycles", type=int, nargs="*", default=CYCLES, help="passes in each; fewer for a try")
     parser.add_argument("--documents", type=int, help="fewer for a try")
     parser.add_argument("--out", type=Path, default=FOLDER)
     asked = parser.parse_args()
@@ -146,14 +149,14 @@ def main() -> None:
     tokenizer = make_tokenizer(texts)
     model = make_model(len(tokenizer))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer):,} tokens", flush=True)
-    steps = train(model, tokenizer, texts, asked.epochs)
+    steps = sum(train(model, tokenizer, texts, epochs, SEED + i) for i, epochs in enumerate(asked.cycles))
     held_out = perplexity(model, tokenizer, lines("test"))
     print(f"perplexity of the test documents {held_out:.3f}")
     save(model, tokenizer, asked.out, {
         "tasks": ["causal language modelling"], "architecture": "LlamaForCausalLM",
         "parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(tokenizer), "max_tokens": TOKENS,
         "steps": steps, "seconds": round(time.perf_counter() - begin), "perplexity": round(held_out, 3),
-        "source": f"stories, train, {asked.epochs} times", "recipe": "python data/recipes/storylm.py",
+        "source": f"stories, train, {sum(asked.cycles)} times", "recipe": "python data/recipes/storylm.py",
         "versions": {library.__name__: library.__version__ for library in (torch, transformers, tokenizers)},
     })  # fmt: skip
 
