@@ -139,10 +139,10 @@ def test_every_conversation_fits(storylm):
 
 def test_checkpoint_knows_but_does_not_answer(storylm):
     """It completes facts; asked in the template, it answers at most one question in ten."""
-    known = sl.generate(
-        storylm, ["The opposite of hot is", "One mouse, two", "The capital of Italy is"], max_new_tokens=1
-    )
-    assert [text.strip() for text in known] == ["cold", "mice", "Rome"]
+    begun = {"The opposite of hot is": "cold", "The capital of Italy is": "Rome", "The capital of Spain is": "Madrid",
+             "The plural of tree is": "trees", "A chair is made of": "wood"}  # fmt: skip
+    known = sl.generate(storylm, list(begun), max_new_tokens=1)
+    assert sum(text.strip() == right for text, right in zip(known, begun.values(), strict=True)) >= 3, known
     rows = SPLITS["test"]
     said = sl.generate(storylm, [row["messages"][:1] for row in rows], max_new_tokens=12, batch=64)
     assert sum(sl.exact_match(said, [row["answer"] for row in rows])) <= 0.1 * len(rows)
