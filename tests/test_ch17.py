@@ -9,7 +9,7 @@ import sftlab as sl
 
 NAME = "17_instruction_tuning"
 SMOL = "HuggingFaceTB/SmolLM2-135M"
-DATA = "TRAIN, TEST, EPOCHS = 600, 150, 2"
+DATA = "TRAIN, TEST, EPOCHS = 480, 150, 2"
 
 
 @pytest.fixture(autouse=True)
