@@ -9,7 +9,6 @@ import hub
 import pytest
 import torch
 
-import sftlab as sl
 from sftlab.tasks.spans import entities
 
 NAME = "15_named_entity_recognition"
@@ -26,10 +25,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def full(cache, monkeypatch):
-    before = sl.start(seed=0)
     hub.use(monkeypatch, cache)
-    yield
-    sl.start(seed=before.seed, precision=before.precision, profile=before.profile)
 
 
 def own_file(folder):

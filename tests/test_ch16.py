@@ -2,7 +2,6 @@
 
 import cells
 import hub
-import pytest
 import torch
 
 import sftlab as sl
@@ -11,14 +10,6 @@ NAME = "16_machine_translation"
 OPUS = "Helsinki-NLP/opus-mt-zh-en"
 LATER = "by_hand = [decode"  # the cell behind those that define decoding and loss
 DATA = "TRAIN, TEST, EPOCHS = 128, 32, 2"
-
-
-@pytest.fixture(autouse=True)
-def as_before():
-    """Each chapter starts as it likes; afterwards the settings are those of before."""
-    before = sl.start(seed=0)
-    yield
-    sl.start(seed=before.seed, precision=before.precision, profile=before.profile)
 
 
 def data_cell(**changes):

@@ -2,7 +2,6 @@
 
 import cells
 import hub
-import pytest
 import torch
 
 import sftlab as sl
@@ -10,14 +9,6 @@ import sftlab as sl
 NAME = "17_instruction_tuning"
 SMOL = "HuggingFaceTB/SmolLM2-135M"
 DATA = "TRAIN, TEST, EPOCHS = 480, 150, 2"
-
-
-@pytest.fixture(autouse=True)
-def as_before():
-    """Each chapter starts as it likes; afterwards the settings are those of before."""
-    before = sl.start(seed=0)
-    yield
-    sl.start(seed=before.seed, precision=before.precision, profile=before.profile)
 
 
 def data_cell():

@@ -32,9 +32,10 @@ def documents(seed: int, count: int) -> list[str]:
 def text() -> dict[str, list[str]]:
     """Splits that share no document."""
     splits = {name: documents(seed, DOCUMENTS[name]) for name, seed in SEEDS.items()}
-    seen = {line for name in ("val", "test") for line in splits[name]}
-    splits["test"] = [line for line in splits["test"] if line not in set(splits["val"])]
-    splits["train"] = [line for line in splits["train"] if line not in seen]
+    seen = set()
+    for name in ("val", "test", "train"):
+        splits[name] = [line for line in splits[name] if line not in seen]
+        seen.update(splits[name])
     return splits
 
 

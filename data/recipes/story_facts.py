@@ -7,6 +7,7 @@ be asked for it in another.
 
 import random
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import story_plots as plots
@@ -162,11 +163,11 @@ ASKED = {
     ],
 }
 UNSEEN = ("comparatives", "colours", "before")  # kinds that fine-tuning never asks for
-DIGITS = "zero one two three four five six seven eight nine".split()
-PLURAL_KINDS = {"furniture": "furniture", "clothing": "clothes", "fish": "fish", "animal": "animals"}
+PLURAL_KINDS = {"furniture": "furniture", "clothing": "clothes", "fish": "fish"}
 MASS = ("furniture", "clothing")
 
 
+@cache
 def table(name: str) -> list[tuple[str, str]]:
     """Rows (a, b) of a table; opposites in both directions where that is unambiguous."""
     rows = [tuple(line.split("\t")) for line in (TABLES / f"{name}.tsv").read_text(encoding="utf-8").splitlines()]
@@ -190,10 +191,6 @@ def filled(text: str, a: str, b: str) -> str:
 
 def fact(rng: random.Random, name: str, row: tuple[str, str]) -> str:
     return filled(rng.choice(STATED[name]), *row)
-
-
-def article(word: str) -> str:
-    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def spelt(rng: random.Random, word: str) -> str:

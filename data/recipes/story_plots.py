@@ -82,17 +82,18 @@ PET_NAMES = "Rex Spot Coco Fluff Daisy Pip Patch Ginger Bella Snow".split()
 HOURS = "one two three four five six seven eight nine ten eleven twelve".split()
 
 PUT = [
-    "{A} put the {thing} into the {holder}.",
-    "{A} hid the {thing} in the {holder}.",
-    "{A} laid the {thing} in the {holder}.",
-    "{A} dropped the {thing} into the {holder}.",
+    "{A} put the {thing} into the {place}.",
+    "{A} hid the {thing} in the {place}.",
+    "{A} laid the {thing} in the {place}.",
+    "{A} dropped the {thing} into the {place}.",
 ]
 CARRY = [
-    "{A} took the {thing} to the {room}.",
-    "{A} carried the {thing} into the {room}.",
-    "{A} left the {thing} in the {room}.",
-    "{A} brought the {thing} to the {room}.",
+    "{A} took the {thing} to the {place}.",
+    "{A} carried the {thing} into the {place}.",
+    "{A} left the {thing} in the {place}.",
+    "{A} brought the {thing} to the {place}.",
 ]
+MOVES = {"put": (PUT, HOLDERS), "carry": (CARRY, ROOMS)}
 GIVE = [
     "{A} gave the {thing} to {B}.",
     "{A} handed the {thing} to {B}.",
@@ -142,19 +143,13 @@ def scene(rng: random.Random, people: dict) -> tuple[list[str], str, str]:
     thing, colour = rng.choice(THINGS), rng.choice(COLOURS)
     has = f"{a} had a {colour} {thing}."
     kind = rng.choice(["put", "carry", "give", "went", "colour"])
-    if kind == "put":
-        holders = rng.sample(HOLDERS, 2)
-        said = [has] + [
-            rng.choice(PUT).format(A=who, thing=thing, holder=holder)
-            for who, holder in zip((a, b), holders, strict=True)
-        ][: rng.choice([1, 2])]
-        return said, f"Where is the {thing}?", "in the " + holders[len(said) - 2]
-    if kind == "carry":
-        rooms = rng.sample(ROOMS, 2)
-        said = [has] + [
-            rng.choice(CARRY).format(A=who, thing=thing, room=room) for who, room in zip((a, b), rooms, strict=True)
-        ][: rng.choice([1, 2])]
-        return said, f"Where is the {thing}?", "in the " + rooms[len(said) - 2]
+    if kind in MOVES:
+        wordings, places = MOVES[kind]
+        places = rng.sample(places, 2)
+        moves = [rng.choice(wordings).format(A=who, thing=thing, place=place)
+                 for who, place in zip((a, b), places, strict=True)]  # fmt: skip
+        said = [has, *moves[: rng.choice([1, 2])]]
+        return said, f"Where is the {thing}?", "in the " + places[len(said) - 2]
     if kind == "give":
         return [has, rng.choice(GIVE).format(A=a, B=b, thing=thing)], f"Who has the {thing}?", b
     if kind == "went":
