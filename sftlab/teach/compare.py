@@ -95,15 +95,11 @@ def expect_close(found, expected, what: str = "the result", suspects: Mapping | 
     sftlab.teach.compare.Wrong: The loss is 6, expected 2: that is 3 times as much, a sum instead of a mean.
     """
     found, expected = _as_tensor(found, what), torch.as_tensor(expected).detach().double().cpu()
-    if not torch.isfinite(found).all() and torch.isfinite(expected).all():
-        bad = "NaN" if found.isnan().any() else "infinity"
-        said = f"{_capital(what)} {'contains' if found.dim() else 'is'} {bad}"
-        raise Wrong(f"{said}; every value should be finite.", "Division by 0, log(0), exp(800)?")
     allowed = tol * max(1.0, expected.abs().max().item() if expected.numel() else 1.0)
 
     def near(value) -> bool:
         value = torch.as_tensor(value).detach().double().cpu()
-        return value.shape == found.shape and bool(((found - value).abs() <= allowed).all())
+        return value.shape == found.shape and bool(((found == value) | ((found - value).abs() <= allowed)).all())
 
     if near(expected):
         return
@@ -111,10 +107,59 @@ def expect_close(found, expected, what: str = "the result", suspects: Mapping | 
         if near(value):
             same = found.shape == expected.shape
             raise Wrong(_capital(f"{shown(found, expected, what) if same else what}: {message}"))
+    if not torch.isfinite(found).all() and torch.isfinite(expected).all():
+        bad = "NaN" if found.isnan().any() else "infinity"
+        said = f"{_capital(what)} {'contains' if found.dim() else 'is'} {bad}"
+        raise Wrong(f"{said}; every value should be finite.", "Division by 0, log(0), exp(800)?")
     if found.shape != expected.shape:
         raise Wrong(*_shape_mistake(found, expected, what, allowed))
     said, look = mistake(found, expected, what, count, near)
     raise Wrong(_capital(said), look)
+
+
+def expect_equal(found, expected: list, what: str, suspects: Mapping | None = None) -> None:
+    """Raise :class:`Wrong` unless the lists are equal, with the usual mistake that gives this one.
+
+    Args:
+        found: a list, a tuple or a tensor; tuples in it count as lists.
+        expected: the right list.
+        what: what is compared, with its verb: "the labels are".
+        suspects: reason -> what a learner gets who makes that mistake.
+
+    >>> expect_equal([1, 2], [0, 1], "the places are", {"places start at 0.": [1, 2]})
+    Traceback (most recent call last):
+    sftlab.teach.compare.Wrong: The places are [1, 2], expected [0, 1]: places start at 0.
+    """
+    found = as_list(found)
+    if found == expected:
+        return
+    said = _capital(f"{what} {found}, expected {expected}")
+    for reason, value in (suspects or {}).items():
+        if found == value:
+            raise Wrong(f"{said}: {reason}")
+    raise Wrong(f"{said}.")
+
+
+def as_list(found) -> list:
+    """A learner's list, tuple or tensor as a list of plain values and lists.
+
+    Raises:
+        Wrong: it is something else.
+
+    >>> as_list((torch.tensor(3), (1, 2)))
+    [3, [1, 2]]
+    """
+    if isinstance(found, torch.Tensor):
+        found = torch.atleast_1d(found).tolist()
+    if not isinstance(found, list | tuple):
+        raise Wrong(f"A list is wanted, and {a_kind(found)} came back.")
+    return [_plain(x) for x in found]
+
+
+def _plain(value):
+    if isinstance(value, list | tuple):
+        return [_plain(x) for x in value]
+    return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
 
 
 def expect_attached(result, name: str) -> None:
@@ -217,6 +262,8 @@ def _copy(value):
         return value.copy()
     if isinstance(value, list | tuple):
         return [_copy(x) for x in value]
+    if isinstance(value, set):
+        return set(value)
     return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
@@ -230,6 +277,8 @@ def same(a, b) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, set) and isinstance(b, set):
+        return a == b
     if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
         return math.isnan(b)
     # Models, tokenisers and the like are compared by identity alone: their own == may do anything.

@@ -71,7 +71,7 @@ def encode(value, tensors: list | None = None, opaque: bool = False):
     """A value as JSON.
 
     Args:
-        value: None, numbers, texts, tensors, arrays, and lists, tuples and dicts of them.
+        value: None, numbers, texts, tensors, arrays, and lists, tuples, sets and dicts of them.
         tensors: collects the tensors that require a gradient, in order.
         opaque: let other objects arrive as :class:`Opaque`.
 
@@ -84,7 +84,7 @@ def encode(value, tensors: list | None = None, opaque: bool = False):
     kind = type(value)  # exactly: a subclass may do anything
     if value is None or kind in (bool, float, str) or (kind is int and abs(value) < 2**63):
         return value
-    if kind in (list, tuple):
+    if kind in (list, tuple, set):
         return {kind.__name__: [encode(x, tensors, opaque) for x in value]}
     if kind is dict:
         return {"dict": [[encode(k, None, opaque), encode(v, tensors, opaque)] for k, v in value.items()]}
@@ -119,6 +119,8 @@ def decode(tree, tensor: Callable[[torch.Tensor, bool], torch.Tensor] = lambda t
             return [decode(x, tensor, depth + 1) for x in tree["list"]]
         if "tuple" in tree:
             return tuple(decode(x, tensor, depth + 1) for x in tree["tuple"])
+        if "set" in tree:
+            return {decode(x, tensor, depth + 1) for x in tree["set"]}
         if "dict" in tree:
             return {decode(k): decode(v, tensor, depth + 1) for k, v in tree["dict"]}
         if "tensor" in tree:

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..compare import Wrong, a_kind, call, expect
+from ..compare import Wrong, a_kind, as_list, call, expect, expect_equal
 
 IGNORE = -100
 
@@ -22,9 +22,11 @@ def shift(answer) -> None:
         "the first label is missing: the start token stands in front of it, not in its place.": [7, 12, 13, 1, 3, 3],
         "the EOS is missing: it is a label like any other, and what stands behind it reads it.": [7, 11, 12, 13, 3, 3],
     }
-    _equal(call(answer, labels, start, pad), right, "what the decoder reads", suspects)
-    _equal(call(answer, [5, 1], 0, 0), [0, 5], "what the decoder reads, where start and pad are the same token,")
-    _equal(call(answer, [1], start, pad), [7], "what the decoder reads for a sentence of one token")
+    expect_equal(call(answer, labels, start, pad), right, "what the decoder reads is", suspects)
+    expect_equal(
+        call(answer, [5, 1], 0, 0), [0, 5], "what the decoder reads, where start and pad are the same token, is"
+    )
+    expect_equal(call(answer, [1], start, pad), [7], "what the decoder reads for a sentence of one token is")
 
 
 def usable(answer) -> None:
@@ -53,12 +55,12 @@ def usable(answer) -> None:
         "these are the pairs; their numbers are wanted.": [list(pairs[i]) for i in (0, 6, 8)],
         "those are the ones to drop.": [1, 2, 3, 4, 5, 7],
     }
-    _equal(call(answer, pairs, 0.2, 2.0), right, "the list of usable pairs", suspects)
+    expect_equal(call(answer, pairs, 0.2, 2.0), right, "the list of usable pairs is", suspects)
     at_the_edge = [("好茶", "a b c d"), ("好茶", "a b c d e"), ("十个字的句子很长很长", "a b")]
-    _equal(
+    expect_equal(
         call(answer, at_the_edge, 0.2, 2.0),
         [0, 2],
-        "the list of usable pairs, with ratios of 2.0, 2.5 and 0.2,",
+        "the list of usable pairs, with ratios of 2.0, 2.5 and 0.2, is",
         {"a pair just at a limit is dropped; both limits are allowed.": []},
     )
 
@@ -84,9 +86,11 @@ def clipped(answer) -> None:
             ),
             "the two numbers are exchanged.": [right[1], right[0]],
         }
-        _equal(list(found), list(right), f"(hits, runs said) for n = {n}", suspects)
-    _equal(
-        list(call(answer, "boil it", "boil it now", 3)), [0, 0], "(hits, runs said) of a text with fewer than n words"
+        expect_equal(list(found), list(right), f"(hits, runs said) for n = {n} is", suspects)
+    expect_equal(
+        list(call(answer, "boil it", "boil it now", 3)),
+        [0, 0],
+        "(hits, runs said) of a text with fewer than n words is",
     )
 
 
@@ -114,23 +118,25 @@ def greedy(answer) -> None:
         "start and EOS are in it; only what lies between is the sentence.": [0, 3, 2, 4, 1],
     }
     found = call(answer, model, start, eos, 6)
-    if _tokens(found)[:1] == [3] and 5 in _tokens(found):
+    if as_list(found)[:1] == [3] and 5 in as_list(found):
         raise Wrong(
-            f"The sentence is {_tokens(found)}, expected [3, 2, 4]: the model was asked with a part of the beginning.",
+            f"The sentence is {as_list(found)}, expected [3, 2, 4]: the model was asked with a part of the beginning.",
             "Each call needs *all* tokens so far, start included.",
         )
-    _equal(found, [3, 2, 4], "the sentence", suspects)
+    expect_equal(found, [3, 2, 4], "the sentence is", suspects)
     endless = {(0, *[2] * n): 2 for n in range(9)}
-    _equal(
+    expect_equal(
         call(answer, lambda read: model(read, endless), start, eos, 4),
         [2, 2, 2, 2],
-        "the sentence of a model that never says EOS, with a limit of 4,",
+        "the sentence of a model that never says EOS, with a limit of 4, is",
         {
             "one token is missing: the limit counts the tokens that are said, not the start.": [2] * 3,
             "one token too many.": [2] * 5,
         },
     )
-    _equal(call(answer, lambda read: model(read, {(0,): 1}), start, eos, 4), [], "the sentence where EOS comes first")
+    expect_equal(
+        call(answer, lambda read: model(read, {(0,): 1}), start, eos, 4), [], "the sentence where EOS comes first is"
+    )
 
 
 def beam(answer) -> None:
@@ -152,9 +158,9 @@ def beam(answer) -> None:
             ),
         }
         suspects = {reason: some for reason, some in others.items() if some != right}
-        if _tokens(found)[:1] == [start]:
+        if as_list(found)[:1] == [start]:
             raise Wrong("The sentence begins with the start token; it was given, not said.")
-        _equal(found, right, f"the sentence{what}", suspects)
+        expect_equal(found, right, f"the sentence{what} is", suspects)
 
 
 def _toy(seed: int):
@@ -186,33 +192,6 @@ def _beam(model, start, eos, k, limit, mean=True, normal=True, first=False) -> l
     done = done or beams
     best = max(done, key=lambda one: one[0] / (len(one[1]) - 1 if mean else 1))
     return [token for token in best[1][1:] if token != eos]
-
-
-def _tokens(found) -> list:
-    expect(
-        isinstance(found, list | tuple | torch.Tensor),
-        f"A list of numbers is wanted, and {a_kind(found)} came back.",
-    )
-    return [
-        [_number(part) for part in x] if isinstance(x, list | tuple) else _number(x)
-        for x in (found.tolist() if isinstance(found, torch.Tensor) else found)
-    ]
-
-
-def _number(value):
-    return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
-
-
-def _equal(found, right: list, what: str, suspects: dict | None = None) -> None:
-    """Raise Wrong unless the lists are equal, with the usual mistake that gives this one."""
-    found = _tokens(found)
-    if found == right:
-        return
-    said = f"{what[:1].upper()}{what[1:]} is {found}, expected {right}"
-    for reason, value in (suspects or {}).items():
-        if found == value:
-            raise Wrong(f"{said}: {reason}")
-    raise Wrong(f"{said}.")
 
 
 CHECKS = {

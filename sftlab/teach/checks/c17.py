@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ..compare import Wrong, a_kind, call, draw, expect
+from ..compare import Wrong, a_kind, call, draw, expect, expect_close, expect_equal
 
 IGNORE = -100
 
@@ -23,8 +23,8 @@ def mask(answer) -> None:
             *[-100, -100, 13], *[IGNORE] * 3, 17, IGNORE],
         "0 is the id of a token; what is not learnt has the label -100.": [0, 0, 13, 14, 0, 0, 17, 18],
     }  # fmt: skip
-    _equal(call(answer, ids, spans), right, "the labels are", suspects)
-    _equal(call(answer, [5, 6], []), [IGNORE, IGNORE], "the labels of a conversation without an answer are")
+    expect_equal(call(answer, ids, spans), right, "the labels are", suspects)
+    expect_equal(call(answer, [5, 6], []), [IGNORE, IGNORE], "the labels of a conversation without an answer are")
 
 
 def clean(answer) -> None:
@@ -49,8 +49,8 @@ def clean(answer) -> None:
         "these are the pairs; their numbers are wanted.": [list(pairs[i]) for i in (0, 4, 6)],
         "those are the ones to drop.": [1, 2, 3, 5],
     }
-    _equal(call(answer, pairs, held_out), [0, 4, 6], "the list of usable pairs is", suspects)
-    _equal(call(answer, [("a", "b")], []), [0], "with nothing held out, the list of usable pairs is")
+    expect_equal(call(answer, pairs, held_out), [0, 4, 6], "the list of usable pairs is", suspects)
+    expect_equal(call(answer, [("a", "b")], []), [0], "with nothing held out, the list of usable pairs is")
 
 
 def pack(answer) -> None:
@@ -66,7 +66,7 @@ def pack(answer) -> None:
         right = [place for length in lengths for place in range(length)]
         suspects = {"the positions go on from example to example; each starts at 0.": list(range(sum(lengths))),
                     "positions start at 0, not at 1.": [place + 1 for place in right]}  # fmt: skip
-        _equal(positions, right, f"for lengths {lengths} the positions are", suspects)
+        expect_equal(positions, right, f"for lengths {lengths} the positions are", suspects)
         expect(isinstance(seen, torch.Tensor), f"`seen` should be a tensor, and is {a_kind(seen)}.")
         expect(list(seen.shape) == 2 * [sum(lengths)], f"`seen` should be square, one row per token, not {seen.shape}.")
         blocks = torch.block_diag(*[torch.ones(n, n) for n in lengths]).bool()
@@ -99,16 +99,16 @@ def match(answer) -> None:
         "End with `return accuracy, majority`.",
     )
     suspects = {
-        "case still counts.": (2 / 6, 2 / 6),
-        "case, spaces and full stops still count.": (0.0, 1 / 6),
-        "full stops still count.": (1 / 6, 1 / 6),
-        "a reference that only stands *in* the answer is no exact match.": (4 / 6, 2 / 6),
-        "these are counts; shares are wanted.": (3, 2),
-        "the second number is of what was said; the baseline comes from the references.": (3 / 6, 3 / 6),
-        "the most frequent reference is counted before it is brought into its plain form.": (3 / 6, 1 / 6),
-        "the two numbers are exchanged.": (2 / 6, 3 / 6),
+        "case still counts.": [2 / 6, 2 / 6],
+        "case, spaces and full stops still count.": [0.0, 1 / 6],
+        "full stops still count.": [1 / 6, 1 / 6],
+        "a reference that only stands *in* the answer is no exact match.": [4 / 6, 2 / 6],
+        "these are counts; shares are wanted.": [3, 2],
+        "the second number is of what was said; the baseline comes from the references.": [3 / 6, 3 / 6],
+        "the most frequent reference is counted before it is brought into its plain form.": [3 / 6, 1 / 6],
+        "the two numbers are exchanged.": [2 / 6, 3 / 6],
     }
-    _near(found, (3 / 6, 2 / 6), "(accuracy, majority)", suspects)
+    expect_close(list(found), [3 / 6, 2 / 6], "(accuracy, majority)", suspects)
 
 
 def dpo(answer) -> None:
@@ -118,13 +118,13 @@ def dpo(answer) -> None:
     x = beta * ((good - good_0) - (bad - bad_0))
     log = torch.nn.functional.logsigmoid
     suspects = {
-        "the sign is missing: a loss is *minus* the log-likelihood.": (log(x).mean(),),
-        "good and bad are exchanged: it learns to prefer what was rejected.": (-log(-x).mean(),),
-        "the reference is missing: nothing holds the policy to it.": (-log(beta * (good - bad)).mean(),),
-        "beta is missing.": (-log(x / beta).mean(),),
-        "it is summed; the mean is wanted.": (-log(x).sum(),),
-        "the sigmoid has no logarithm.": (-torch.sigmoid(x).mean(),),
-        "policy and reference are exchanged.": (-log(beta * ((good_0 - good) - (bad_0 - bad))).mean(),),
+        "the sign is missing: a loss is *minus* the log-likelihood.": log(x).mean(),
+        "good and bad are exchanged: it learns to prefer what was rejected.": -log(-x).mean(),
+        "the reference is missing: nothing holds the policy to it.": -log(beta * (good - bad)).mean(),
+        "beta is missing.": -log(x / beta).mean(),
+        "it is summed; the mean is wanted.": -log(x).sum(),
+        "the sigmoid has no logarithm.": -torch.sigmoid(x).mean(),
+        "policy and reference are exchanged.": -log(beta * ((good_0 - good) - (bad_0 - bad))).mean(),
     }
     found = call(answer, good, bad, good_0, bad_0, beta)
     expect(
@@ -132,55 +132,16 @@ def dpo(answer) -> None:
         "The loss has one value per pair; their mean is wanted.",
         "End with `.mean()`.",
     )
-    _near((found,), (-log(x).mean(),), "the loss", suspects)
+    expect_close(found, -log(x).mean(), "the loss", suspects)
     zero = torch.zeros(3, dtype=torch.float64)
-    _near((call(answer, zero, zero, zero, zero, 0.1),), (math.log(2),), "the loss where policy and reference agree")
+    expect_close(call(answer, zero, zero, zero, zero, 0.1), math.log(2), "the loss where policy and reference agree")
     far = torch.full((2,), 2000.0, dtype=torch.float64)
-    _near(
-        (call(answer, -far, far, zero[:2], zero[:2], 1.0),),
-        (4000.0,),
+    expect_close(
+        call(answer, -far, far, zero[:2], zero[:2], 1.0),
+        4000.0,
         "the loss of a pair that is ordered wrongly by far",
-        {"`log(sigmoid(x))` underflows; `logsigmoid` does not.": (math.inf,)},
+        {"`log(sigmoid(x))` underflows; `logsigmoid` does not.": math.inf},
     )
-
-
-def _plain(found):
-    if isinstance(found, torch.Tensor):
-        return found.tolist()
-    expect(isinstance(found, list | tuple), f"A list is wanted, and {a_kind(found)} came back.")
-    return [list(x) if isinstance(x, tuple) else x.item() if isinstance(x, torch.Tensor) else x for x in found]
-
-
-def _equal(found, right: list, what: str, suspects: dict | None = None) -> None:
-    """Raise Wrong unless the lists are equal, with the usual mistake that gives this one."""
-    found = _plain(found)
-    if found == right:
-        return
-    said = f"{what[:1].upper()}{what[1:]} {found}, expected {right}"
-    for reason, value in (suspects or {}).items():
-        if found == value:
-            raise Wrong(f"{said}: {reason}")
-    raise Wrong(f"{said}.")
-
-
-def _near(found, right: tuple, what: str, suspects: dict | None = None) -> None:
-    """Raise Wrong unless the numbers agree to 1e-6."""
-    try:
-        found = [float(value) for value in found]
-    except (TypeError, ValueError):
-        raise Wrong(f"{what[:1].upper()}{what[1:]} should be numbers, and is {a_kind(found)}.") from None
-
-    def near(values):
-        return all(a == b or abs(a - float(b)) < 1e-6 for a, b in zip(found, values, strict=True))
-
-    if near(right):
-        return
-    shown = ", ".join(f"{value:.4f}" for value in found)
-    said = f"{what[:1].upper()}{what[1:]} is {shown}, expected {', '.join(f'{float(value):.4f}' for value in right)}"
-    for reason, values in (suspects or {}).items():
-        if near(values):
-            raise Wrong(f"{said}: {reason}")
-    raise Wrong(f"{said}.")
 
 
 CHECKS = {"17-mask": mask, "17-clean": clean, "17-pack": pack, "17-match": match, "17-dpo": dpo}
