@@ -43,6 +43,7 @@ _OWNERS = {
     "CTC": "tasks.signals",
     "from_csv": "sets.own_text",
     "from_json_lines": "sets.own_text",
+    "from_conversations": "sets.own_conversations",
     "from_conll": "sets.own_sequences",
     "from_parallel_text": "sets.own_sequences",
     "from_image_folder": "sets.own_images",

@@ -47,6 +47,18 @@ def jsonl(*last, count=12) -> str:
     return "\n".join([*lines, *(row if isinstance(row, str) else json.dumps(row) for row in last)]) + "\n"
 
 
+def talks(*last, count=12) -> str:
+    """Good conversations, then these (objects), from line 13 on."""
+    good = [{"messages": [{"role": "user", "content": f"Add 1 to {i}."}, {"role": "assistant", "content": str(i + 1)}]}
+            for i in range(count)]  # fmt: skip
+    return "".join(json.dumps(row) + "\n" for row in [*good, *last])
+
+
+def turns(*said) -> dict:
+    """A conversation of (role, content)."""
+    return {"messages": [{"role": role, "content": content} for role, content in said]}
+
+
 def sentences(count=6, last="") -> str:
     """Good sentences of four lines (a blank one included), then this: line 25 on."""
     return "".join(f"No.{i} O\nMara B-PER\nLind I-PER\n\n" for i in range(count)) + last
@@ -116,6 +128,7 @@ def white(width, height) -> bytes:
     return file.getvalue()
 
 
+TALKS = "from_conversations"
 CSV, LINES, CONLL, PAIRS = "from_csv", "from_json_lines", "from_conll", "from_parallel_text"
 FOLDER, COCO, MASKS = "from_image_folder", "from_coco", "from_mask_folder"
 ONE = {"a.csv": {"files": "{d}/a.csv"}, "a.jsonl": {"files": "{d}/a.jsonl"}, "a.conll": {"files": "{d}/a.conll"}}
@@ -127,6 +140,10 @@ NAMES = {"label_names": ["pos", "neg"]}
 
 def csv(content, *said, **settings) -> tuple:
     return CSV, {"a.csv": content}, {**ONE["a.csv"], **settings}, said
+
+
+def talk(content, *said) -> tuple:
+    return TALKS, {"a.jsonl": content}, ONE["a.jsonl"], said
 
 
 def lines(content, *said, **settings) -> tuple:
@@ -249,6 +266,37 @@ TEXTS = {
     "label in test only": (CSV, {"a.csv": rows(), "b.csv": "text,label\nx,other\n"},
         {"files": {"train": "{d}/a.csv", "test": "{d}/b.csv"}},
         ["{d}/b.csv:2: label 'other' does not occur in 'train': it cannot be learnt"]),
+    # Conversations
+    "talk missing": (TALKS, {}, ONE["a.jsonl"], ["{d}/a.jsonl: no such file"]),
+    "talk JSON array": talk(json.dumps([turns()]), "{d}/a.jsonl:1: is one JSON array of 1, not JSON lines"),
+    "talk cut off": talk(talks()[:-3], "{d}/a.jsonl:12:"),
+    "talk list": talk(talks([1, 2]), "{d}/a.jsonl:13: must be an object such as {{"),
+    "talk of no form": talk(talks({"question": "a", "answer": "b"}), "{d}/a.jsonl:13: needs exactly one of 'text'"),
+    "talk of two forms": talk(talks({"text": "a", **turns(("user", "a"), ("assistant", "b"))}),
+        "{d}/a.jsonl:13: needs exactly one of 'text'"),
+    "talk without a completion": talk(talks({"prompt": "a", "completion": " "}),
+        "{d}/a.jsonl:13: 'completion' must be text that is not empty"),
+    "talk empty": talk(talks({"messages": []}), "{d}/a.jsonl:13: 'messages' must be a list such as"),
+    "talk of ShareGPT": talk(talks({"messages": [{"from": "human", "value": "a"}]}),
+        "{d}/a.jsonl:13: 'messages'[0] must be a dict with 'role' and 'content'"),
+    "talk without assistant": talk(talks(turns(("user", "a"))), "{d}/a.jsonl:13: 'messages' has no message of the"),
+    "talk unknown role": talk(talks(turns(("human", "a"), ("assistant", "b"))),
+        "{d}/a.jsonl:13: 'messages'[0] has the role 'human'; known are system, user"),
+    "talk empty answer": talk(talks(turns(("user", "a"), ("assistant", " "))),
+        "{d}/a.jsonl:13: 'messages'[1]: 'content' is empty"),
+    "talk NUL": talk(talks(turns(("user", "a\0"), ("assistant", "b"))),
+        "{d}/a.jsonl:13: 'messages'[0]: 'content' holds U+0000"),
+    "talk twice a side": talk(talks(turns(("user", "a"), ("assistant", "b"), ("assistant", "c"))),
+        "{d}/a.jsonl:13: 'messages'[1] and [2] are both of the assistant"),
+    "talk unanswered": talk(talks(turns(("user", "a"), ("assistant", "b"), ("user", "c"))),
+        "{d}/a.jsonl:13: the last message is of the user"),
+    "talk instruction empty": talk(talks({"instruction": "", "output": "a"}),
+        "{d}/a.jsonl:13: 'messages'[0]: 'content' is empty"),
+    "talk output a number": talk(talks({"instruction": "a", "output": 3}),
+        "{d}/a.jsonl:13: 'messages'[1] must be a dict with 'role' and 'content', both text"),
+    "talk input a list": talk(talks({"instruction": "a", "input": ["b"], "output": "c"}),
+        "{d}/a.jsonl:13: 'input' must be text, found list"),
+    "talk too few": talk(talks(count=2), "{d}/a.jsonl: 2 different examples, and train, val, test need one each"),
     # JSON lines
     "JSON lines missing": (LINES, {}, ONE["a.jsonl"], ["{d}/a.jsonl: no such file"]),
     "JSON array": lines(json.dumps(objects()),

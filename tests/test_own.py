@@ -15,16 +15,17 @@ import task_nets
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from own_bad import BAD, classes, coco, jsonl, mask, picture, rows, scenes, sentences
+from own_bad import BAD, classes, coco, jsonl, mask, picture, rows, scenes, sentences, talks, turns
 from PIL import Image
 
 import sftlab as sl
 from sftlab.errors import BadData
-from sftlab.sets import own_files, own_images, own_scenes, own_sequences, own_text
+from sftlab.sets import own_conversations, own_files, own_images, own_scenes, own_sequences, own_text
 
 READERS = {
     "from_csv": own_text.from_csv, "from_json_lines": own_text.from_json_lines,
     "from_conll": own_sequences.from_conll, "from_parallel_text": own_sequences.from_parallel_text,
+    "from_conversations": own_conversations.from_conversations,
     "from_image_folder": own_images.from_image_folder, "from_coco": own_scenes.from_coco,
     "from_mask_folder": own_scenes.from_mask_folder,
 }  # fmt: skip
@@ -193,16 +194,50 @@ def test_csv_of_any_text_is_read_back(tmp_path, cells, separator, end, quoting, 
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=120), st.sampled_from(["from_csv", "from_json_lines", "from_conll", "from_parallel_text"]))
+@given(st.binary(max_size=120), st.sampled_from(["from_csv", "from_json_lines", "from_conll", "from_parallel_text",
+                                                    "from_conversations"]))  # fmt: skip
 def test_any_bytes_are_read_or_reported(tmp_path, content, reader):
     """No other error than BadData, and none without the file in it."""
-    good = {"from_csv": rows(), "from_json_lines": jsonl(), "from_conll": sentences(), "from_parallel_text": "a\tb\n"}
+    good = {"from_csv": rows(), "from_json_lines": jsonl(), "from_conll": sentences(), "from_parallel_text": "a\tb\n",
+            "from_conversations": talks()}  # fmt: skip
     path = tmp_path / "any"
     path.write_bytes(good[reader].encode() + content)
     try:
         READERS[reader](path, val=0, test=0)
     except BadData as error:
         assert str(path) in str(error)
+
+
+def test_conversations_of_every_form(tmp_path):
+    """Alpaca's form becomes two turns with its input behind the instruction; the others stay, with all their keys."""
+    data = [
+        {"instruction": "Add 1.", "input": "2", "output": "3", "source": "me"},
+        {"instruction": "Sing.", "input": "", "output": "La."},
+        {"prompt": "2 + 2 =", "completion": " 4"},
+        {"text": "A text."},
+        turns(("system", "Be short."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "Bye")),
+    ]
+    content = "".join(json.dumps(row) + "\n" for row in data)
+    task = read(tmp_path, "from_conversations", {"a": content}, files="{d}/a", val=0, test=0)
+    first, second, *others = task.examples("train")
+    assert first == data[0] | turns(("user", "Add 1.\n\n2"), ("assistant", "3"))
+    assert second["messages"] == turns(("user", "Sing."), ("assistant", "La."))["messages"]
+    assert others == data[2:]
+    assert task.report.splitlines()[1:] == [
+        "mixed forms: messages 3, prompt 1, text 1",
+        "up to 2 answers in a conversation, 4 in 3; all are learnt",
+    ]
+
+
+def test_conversations_that_ask_the_same_stay_together(tmp_path):
+    """Two answers to one question do not come into two splits; a leak between given splits is told."""
+    data = [turns(("user", f"{' ' * (i % 2)}Question {i // 2}"), ("assistant", str(i))) for i in range(40)]
+    content = "".join(json.dumps(row) + "\n" for row in data)
+    task = read(tmp_path, "from_conversations", {"a": content}, files="{d}/a")
+    asked = {split: {row["messages"][0]["content"].strip() for row in rows_} for split, rows_ in task.splits.items()}
+    assert len(asked["train"] | asked["val"] | asked["test"]) == 20 == sum(map(len, asked.values()))
+    both = read(tmp_path, "from_conversations", {"b": content}, files={"train": "{d}/a", "test": "{d}/b"})
+    assert "40 of test stand in another split too" in both.report
 
 
 def test_csv_reads_the_course_s_own_files():
@@ -637,6 +672,7 @@ TRAINED = {
         {"source": "{d}/a"},
         lambda task: nets.encoder_decoder(),
     ),
+    "from_conversations": ({"a": talks(count=20)}, {"files": "{d}/a"}, lambda task: nets.causal_lm()),
     "from_image_folder": (
         classes() | {f"p/cow/{i}.png": picture(fill=70 + i) for i in range(4)},
         {"folder": "{d}/p"},

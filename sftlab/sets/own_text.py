@@ -158,7 +158,8 @@ def _csv_rows(path: Path, columns: tuple[str, str], found: Findings, encoding) -
     found.notes.append(f"{path.name}: separated by {SEPARATORS[separator]}" + f", {empty} empty lines" * bool(empty))
 
 
-def _json_rows(path: Path, text, label, label_names, found: Findings, encoding) -> Iterator[tuple[str, dict]]:
+def json_lines(path: Path, such_as: str, found: Findings, encoding) -> Iterator[tuple[str, dict]]:
+    """(place, object) of each line that is not blank."""
     content = read_text(path, found, encoding)
     if content is None:
         return
@@ -177,9 +178,14 @@ def _json_rows(path: Path, text, label, label_names, found: Findings, encoding) 
         except (ValueError, RecursionError) as error:
             found.problem(place, f"{error}")
             continue
-        if not isinstance(row, dict):
-            found.problem(place, f"must be an object such as {{{text!r}: ..., {label!r}: ...}}, found {line[:30]!r}")
-            continue
+        if isinstance(row, dict):
+            yield place, row
+        else:
+            found.problem(place, f"must be an object such as {such_as}, found {line[:30]!r}")
+
+
+def _json_rows(path: Path, text, label, label_names, found: Findings, encoding) -> Iterator[tuple[str, dict]]:
+    for place, row in json_lines(path, f"{{{text!r}: ..., {label!r}: ...}}", found, encoding):
         problems = [f"no key {name!r}.{nearest(name, row)}" for name in (text, label) if name not in row]
         if not problems:
             given = row[label] if isinstance(row[label], list) else [row[label]]
