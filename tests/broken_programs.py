@@ -472,6 +472,19 @@ def s13_token_classifier_as_translator():
     return {"model": model, "loader": tokens_for_tokens(True), "optimizer": adamw(model), "loss": token_loss}
 
 
+@broken("padding is learnt")
+def p11_tags_on_padding():
+    """The loss is mostly of places that no word stands at."""
+
+    class Padded(sl.TagTokens):
+        def collate_labels(self, items):
+            longest = max(len(item["labels"]) for item in items)
+            return torch.tensor([[*item["labels"], *[0] * (longest - len(item["labels"]))] for item in items])
+
+    model, task = nets.make("tags", cls=Padded)
+    return {"model": model, "task": task, "plan": sl.full()}
+
+
 @broken("padding")
 def p33_mean_over_padding_too():
     """The same text gets another score when a longer one stands beside it."""

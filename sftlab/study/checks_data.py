@@ -32,9 +32,11 @@ def supervised_labels(program: Program):
 
 @check("padding is learnt", "S13", needs="outputs")
 def padding_is_learnt(program: Program):
-    """Where each place says a token: rows that end in several labels which are all the padding token."""
+    """Places that say a token: rows that end in labels which are all the padding token. Else: labels on padding."""
     table, pads = program.embedding, program.special("pad")
-    if table is None or not pads or program.class_count != table.num_embeddings:
+    if table is None or program.class_count != table.num_embeddings:
+        return _labels_on_padding(program)
+    if not pads:
         return None
     labels = [b.class_labels for b in program.batches if b.class_labels is not None and b.class_labels.dim() == 2]
     tails = [
@@ -47,6 +49,20 @@ def padding_is_learnt(program: Program):
         return fault(f"{found} of {rows} rows end in padding that has a label", "label padding with -100, "
                      "by length; a loss that counts it falls without anything being learnt")  # fmt: skip
     return ok(f"0 of {rows} rows end in labelled padding")
+
+
+def _labels_on_padding(program: Program):
+    """Where each token has a class: those that are padding have none."""
+    batches = [(b, program.real(b)) for b in program.batches if b.class_labels is not None and b.ids is not None]
+    batches = [(b, real) for b, real in batches if real is not None and b.class_labels.shape == b.ids.shape]
+    if program.language or not batches:
+        return None
+    padding = sum(int((~real).sum()) for _, real in batches)
+    found = sum(int((_supervised(b.class_labels, program.ignored) & ~real).sum()) for b, real in batches)
+    if found:
+        return fault(f"{found} of {padding} places of padding have a label", "label padding with -100, and with it "
+                     "[CLS], [SEP] and the further pieces of a word: the loss pays for classes of no word")  # fmt: skip
+    return ok(f"0 of {padding} places of padding have a label")
 
 
 @check("end of text", "P8")
