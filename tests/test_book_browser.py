@@ -53,6 +53,12 @@ def page(browser, base):
     assert not faults
 
 
+CUT = """() => [...document.querySelectorAll("div.math")].filter((math) => {
+  const parts = [...math.querySelectorAll("svg use")].map((part) => part.getBoundingClientRect());
+  return Math.min(...parts.map((part) => part.left)) < math.getBoundingClientRect().left - 1;
+}).map((math) => math.textContent.slice(0, 60))"""
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_page(page, base, path):
     page.goto(base + path, wait_until="networkidle")
@@ -61,7 +67,9 @@ def test_page(page, base, path):
     page.wait_for_function("(waiting) => !document.querySelector(waiting)", arg=waiting)
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "wider than a phone"
-    assert page.locator("mjx-merror, .error-text:visible").count() == 0, "a formula or a diagram was not understood"
+    wrong = '[data-mml-node="merror"], .error-text:visible'
+    assert page.locator(wrong).count() == 0, "a formula or a diagram was not understood"
+    assert page.evaluate(CUT) == [], "formulas that begin left of where one can scroll"
 
 
 def test_dark_mode(page, base):

@@ -1,5 +1,7 @@
 """Chapter 17: its mask, loss and packing are the library's; its cells run with the full profile's model."""
 
+import json
+
 import cells
 import hub
 import torch
@@ -9,12 +11,15 @@ import sftlab as sl
 NAME = "17_instruction_tuning"
 SMOL = "HuggingFaceTB/SmolLM2-135M"
 DATA = "TRAIN, TEST, EPOCHS = 480, 150, 2"
+OWN = '# task, elsewhere = sl.from_conversations("my.jsonl"), True'
 
 
-def data_cell():
-    """The cell that makes the tasks, with few rows."""
+def data_cell(own: str = OWN):
+    """The cell that makes the tasks, with few rows; ``own`` instead of the comment on own data."""
     (source,) = [c.source for c in cells.chapters.read(NAME).cells if c.cell_type == "code" and DATA in c.source]
-    return {DATA: source.replace(DATA, "TRAIN, TEST, EPOCHS = 16, 6, 1").replace("[:60]", "[:4]")}
+    few = source.replace(DATA, "TRAIN, TEST, EPOCHS = 16, 6, 1").replace("[:60]", "[:4]")
+    assert OWN in few
+    return {DATA: few.replace(OWN, own)}
 
 
 def test_the_cells_run_in_the_full_profile(monkeypatch, tmp_path):
@@ -23,6 +28,20 @@ def test_the_cells_run_in_the_full_profile(monkeypatch, tmp_path):
     names = cells.run(NAME, monkeypatch, data_cell())
     assert names["base"].name == SMOL and names["elsewhere"]
     assert set(names["results"]) >= {"full", "LoRA", "last 2", "from scratch", "all tokens"}
+
+
+def test_own_conversations_go_through(monkeypatch, tmp_path):
+    """A file of conversations, one of them with several turns, by the line that the chapter shows."""
+    said = [{"role": "user", "content": "And again?"}, {"role": "assistant", "content": "Again."}]
+    data = [
+        [{"role": "user", "content": f"Say number {i}."}, {"role": "assistant", "content": f"Number {i}."}]
+        + said * (i == 3)
+        for i in range(60)
+    ]
+    path = tmp_path / "my.jsonl"
+    path.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in data), encoding="utf-8")
+    names = cells.run(NAME, monkeypatch, data_cell(f"task, elsewhere = sl.from_conversations({str(path)!r}), True"))
+    assert names["elsewhere"] and len(names["rows"]["train"]) == 42 and "full" in names["results"]
 
 
 def test_labels_by_hand_are_the_tasks(monkeypatch):
