@@ -10,7 +10,7 @@ import sftlab as sl
 
 NAME = "17_instruction_tuning"
 SMOL = "HuggingFaceTB/SmolLM2-135M"
-DATA = "TRAIN, TEST, EPOCHS = 480, 150, 2"
+DATA = "TRAIN, TEST, EPOCHS = 480, 300, 2"
 OWN = '# task, elsewhere = sl.from_conversations("my.jsonl"), True'
 
 

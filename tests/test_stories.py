@@ -138,11 +138,14 @@ def test_every_conversation_fits(storylm):
 
 
 def test_checkpoint_knows_but_does_not_answer(storylm):
-    """It completes facts; asked in the template, it answers at most one question in ten."""
+    """It completes facts and sums; asked in the template, it answers at most one question in ten."""
     begun = {"The opposite of hot is": "cold", "The capital of Italy is": "Rome", "The capital of Spain is": "Madrid",
              "The plural of tree is": "trees", "A chair is made of": "wood"}  # fmt: skip
     known = sl.generate(storylm, list(begun), max_new_tokens=1)
     assert sum(text.strip() == right for text, right in zip(known, begun.values(), strict=True)) >= 3, known
+    sums = [(a, b) for a in range(2, 20, 4) for b in range(1, 20, 4)]
+    said = sl.generate(storylm, [f"{a} plus {b} is" for a, b in sums], max_new_tokens=1)
+    assert sum(text.strip() == str(a + b) for text, (a, b) in zip(said, sums, strict=True)) >= 0.9 * len(sums), said
     rows = SPLITS["test"]
     said = sl.generate(storylm, [row["messages"][:1] for row in rows], max_new_tokens=12, batch=64)
     assert sum(sl.exact_match(said, [row["answer"] for row in rows])) <= 0.1 * len(rows)
