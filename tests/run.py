@@ -47,7 +47,7 @@ def main() -> None:
         began = time.perf_counter()
         # The book is built by npm's packages: fetching those is installation, not a test.
         environment = os.environ if name == "book" else ENVIRONMENT
-        if name == "notebooks":  # two at a time, a thread each: their models are too small to share out a product
+        if "-n" in step:  # two at a time, a thread each: the models are too small to share out a product
             environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
         if code := subprocess.run([sys.executable, *step], cwd=ROOT, env=environment).returncode:
             sys.exit(f"\n{name} failed (exit status {code})")
