@@ -214,7 +214,7 @@ def test_conversations_of_every_form(tmp_path):
         {"instruction": "Add 1.", "input": "2", "output": "3", "source": "me"},
         {"instruction": "Sing.", "input": "", "output": "La."},
         {"prompt": "2 + 2 =", "completion": " 4"},
-        {"text": "A text."},
+        {"text": "A text.", "input": ["a key like any other"]},
         turns(("system", "Be short."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "Bye")),
     ]
     content = "".join(json.dumps(row) + "\n" for row in data)

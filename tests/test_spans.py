@@ -42,7 +42,8 @@ def test_spans_equal_seqevals():
     """Spans of any tags, invalid ones too, and the F1 of pairs of them."""
     draw = random.Random(0)
     for _ in range(300):
-        said, true = (draw.choices(TAGS, k=12) for _ in range(2))
+        length = draw.randint(1, 12)
+        said, true = (draw.choices(TAGS, k=length) for _ in range(2))
         assert [(kind, start, end + 1) for kind, start, end in get_entities(said)] == entities(said)
         if entities(said) or entities(true):
             assert abs(entity_scores([said], [true])["all"]["f1"] - f1_score([true], [said])) < 1e-12

@@ -60,10 +60,11 @@ def from_conversations(
 
 def _rows(path: Path, found: Findings, encoding) -> Iterator[dict]:
     for place, row in json_lines(path, SUCH_AS, found, encoding):
-        if "input" in row and not isinstance(row["input"], str | None):
-            found.problem(place, text_problem("input", row["input"]))
-            continue
-        row = _turns(row)
+        if "instruction" in row and "output" in row and not any(form[0] in row for form in chat.KINDS):
+            if not isinstance(row.get("input"), str | None):
+                found.problem(place, text_problem("input", row["input"]))
+                continue
+            row = row | {"messages": _turns(**row)}
         problem = chat.problem(row) or ("messages" in row and _conversation_problem(row["messages"]))
         if problem:
             found.problem(place, problem)
@@ -71,13 +72,10 @@ def _rows(path: Path, found: Findings, encoding) -> Iterator[dict]:
             yield row
 
 
-def _turns(row: dict) -> dict:
-    """An instruction with its output as a conversation of two turns; any other form as it is."""
-    if "instruction" not in row or "output" not in row or any(form[0] in row for form in chat.KINDS):
-        return row
-    asked, more = row["instruction"], row.get("input") or ""
-    asked = f"{asked}\n\n{more}" if isinstance(asked, str) and more.strip() else asked
-    return row | {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]}
+def _turns(instruction, output, input: str | None = None, **_) -> list[dict]:
+    """An instruction, with its input behind it, and its output as a conversation of two turns."""
+    asked = f"{instruction}\n\n{input}" if isinstance(instruction, str) and (input or "").strip() else instruction
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": output}]
 
 
 def _conversation_problem(messages: list[Mapping]) -> str | None:

@@ -55,7 +55,8 @@ def _labels_on_padding(program: Program):
     """Where each token has a class: those that are padding have none."""
     batches = [(b, program.real(b)) for b in program.batches if b.class_labels is not None and b.ids is not None]
     batches = [(b, real) for b, real in batches if real is not None and b.class_labels.shape == b.ids.shape]
-    if program.language or not batches:
+    # An encoder-decoder has labels of another text, which may be as long as the padded input by chance.
+    if program.language or program.needs_labels or not batches or program.class_count is None:
         return None
     padding = sum(int((~real).sum()) for _, real in batches)
     found = sum(int((_supervised(b.class_labels, program.ignored) & ~real).sum()) for b, real in batches)

@@ -86,9 +86,9 @@ def clipped(answer) -> None:
             ),
             "the two numbers are exchanged.": [right[1], right[0]],
         }
-        expect_equal(list(found), list(right), f"(hits, runs said) for n = {n} is", suspects)
+        expect_equal(found, list(right), f"(hits, runs said) for n = {n} is", suspects)
     expect_equal(
-        list(call(answer, "boil it", "boil it now", 3)),
+        call(answer, "boil it", "boil it now", 3),
         [0, 0],
         "(hits, runs said) of a text with fewer than n words is",
     )
@@ -117,10 +117,10 @@ def greedy(answer) -> None:
         "EOS is in it; it ends the sentence and is no part of it.": [3, 2, 4, 1],
         "start and EOS are in it; only what lies between is the sentence.": [0, 3, 2, 4, 1],
     }
-    found = call(answer, model, start, eos, 6)
-    if as_list(found)[:1] == [3] and 5 in as_list(found):
+    found = as_list(call(answer, model, start, eos, 6))
+    if found[:1] == [3] and 5 in found:
         raise Wrong(
-            f"The sentence is {as_list(found)}, expected [3, 2, 4]: the model was asked with a part of the beginning.",
+            f"The sentence is {found}, expected [3, 2, 4]: the model was asked with a part of the beginning.",
             "Each call needs *all* tokens so far, start included.",
         )
     expect_equal(found, [3, 2, 4], "the sentence is", suspects)
@@ -145,7 +145,7 @@ def beam(answer) -> None:
     for seed, k, what in ((29, 3, ""), (305, 3, ""), (29, 1, " with one beam")):
         model = _toy(seed)
         right = _beam(model, start, eos, k, 5)
-        found = call(answer, model, start, eos, k, 5)
+        found = as_list(call(answer, model, start, eos, k, 5))
         others = {
             "that is what greedy decoding says: only one beginning is kept.": _beam(model, start, eos, 1, 5),
             "finished sentences are compared by the sum; that favours short ones. Divide by the number of tokens, EOS "
@@ -158,7 +158,7 @@ def beam(answer) -> None:
             ),
         }
         suspects = {reason: some for reason, some in others.items() if some != right}
-        if as_list(found)[:1] == [start]:
+        if found[:1] == [start]:
             raise Wrong("The sentence begins with the start token; it was given, not said.")
         expect_equal(found, right, f"the sentence{what} is", suspects)
 
