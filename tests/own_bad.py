@@ -290,6 +290,8 @@ TEXTS = {
         "{d}/a.jsonl:13: 'messages'[1] and [2] are both of the assistant"),
     "talk unanswered": talk(talks(turns(("user", "a"), ("assistant", "b"), ("user", "c"))),
         "{d}/a.jsonl:13: the last message is of the user"),
+    "talk instruction alone": talk(talks({"instruction": "a", "input": "b"}),
+        "{d}/a.jsonl:13: has an 'instruction' without an 'output', its answer; it has ['input', 'instruction']"),
     "talk instruction empty": talk(talks({"instruction": "", "output": "a"}),
         "{d}/a.jsonl:13: 'messages'[0]: 'content' is empty"),
     "talk output a number": talk(talks({"instruction": "a", "output": 3}),

@@ -20,6 +20,7 @@ from sftlab.bench.turns import together
 from sftlab.bench.workloads import whole_runs, workloads
 from sftlab.errors import SftlabError
 from sftlab.table import Table
+from sftlab.train import features
 
 QUICK = {work.name: work for work in workloads(quick=True)}
 MLP = QUICK["MLP on cached features"]
@@ -219,6 +220,16 @@ def test_a_fresh_process_measures_memory_and_start(monkeypatch):
     monkeypatch.setattr(contest.subprocess, "run", lambda *args, **settings: failed)
     with pytest.raises(SftlabError, match=r"(?s)sftlab\.bench\.fresh .* failed:.*why"):
         contest.fresh(OURS, MLP, quick=True)
+
+
+def test_no_whole_run_is_served_from_an_earlier_one(monkeypatch):
+    """Each round computes the frozen prefix again, as a user's first run does."""
+    computed = []
+    monkeypatch.setattr(whole, "fresh", lambda one, work, quick: {"total": 2.0, "memory": 2**20})
+    store = features._run
+    monkeypatch.setattr(features, "_run", lambda *args: computed.append(args[2]) or store(*args))
+    whole.race(whole_runs(quick=True)[0], 2, quick=True, contestants=[OURS])
+    assert computed.count("train") == 2
 
 
 def test_whole_runs(monkeypatch):

@@ -13,7 +13,7 @@ from sftlab.train import features, prefix
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
-    monkeypatch.setattr(features, "_kept", {})
+    monkeypatch.setattr(features, "kept", {})
 
 
 class Images(nn.Module):
@@ -176,7 +176,7 @@ def test_the_frozen_layers_run_once_per_sample(kind, name, monkeypatch):
         monkeypatch.setattr(type(first), "forward", counted)
         fit(model, task, plan_of(name, 4), cache=cache)
         monkeypatch.undo()
-        monkeypatch.setattr(features, "_kept", {})
+        monkeypatch.setattr(features, "kept", {})
         seen[cache] = sum(rows)
     assert seen[False] == 4 * 35 and 35 <= seen[True] <= 35 + 20
 
@@ -233,7 +233,7 @@ def test_memory_mapped_equals_in_memory(monkeypatch):
     results = []
     for limit in (2**30, 1000):
         monkeypatch.setattr(prefix, "IN_MEMORY", limit)
-        monkeypatch.setattr(features, "_kept", {})
+        monkeypatch.setattr(features, "kept", {})
         for kind, name in (("text", "last 1"), ("conv", "head only")):
             model, task = make(kind, dropout=0.2)
             run = fit(model, task, plan_of(name))

@@ -22,6 +22,7 @@ from torch import nn
 from .. import env
 from ..errors import SftlabError
 from ..table import Table
+from ..train import features
 from .feed import Clock, Feed
 from .gpu import matmul_share
 from .roster import Contestant, contestants_of
@@ -129,7 +130,8 @@ class Training:
 
 
 def timed(one: Contestant, work: Work, model: nn.Module, task) -> Training:
-    """Train once, alone."""
+    """Train once, alone; nothing that an earlier run of sftlab has computed of this trunk is left to it."""
+    features.kept.clear()
     run = Training(one, work, model, task)
     with quiet():
         run()

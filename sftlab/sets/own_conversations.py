@@ -60,7 +60,10 @@ def from_conversations(
 
 def _rows(path: Path, found: Findings, encoding) -> Iterator[dict]:
     for place, row in json_lines(path, SUCH_AS, found, encoding):
-        if "instruction" in row and "output" in row and not any(form[0] in row for form in chat.KINDS):
+        if "instruction" in row and not any(form[0] in row for form in chat.KINDS):
+            if "output" not in row:
+                found.problem(place, f"has an 'instruction' without an 'output', its answer; it has {sorted(row)}")
+                continue
             if not isinstance(row.get("input"), str | None):
                 found.problem(place, text_problem("input", row["input"]))
                 continue

@@ -15,7 +15,7 @@ from .task import Task
 
 KEEP = 2  # stores that stay after their run: the next seed or plan with the same frozen prefix takes them over
 MISFIT = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, SftlabError)  # of a cut that does not do
-_kept: dict[str, dict] = {}
+kept: dict[str, dict] = {}
 
 
 @dataclass
@@ -198,14 +198,14 @@ def _detached(value: object) -> object:
 
 def _stores(live: Source, prefix: Prefix, device: torch.device, batch: int = 64) -> dict:
     key = _fingerprint(live, prefix)
-    if key in _kept:
-        return _kept[key]
+    if key in kept:
+        return kept[key]
     live.owner.eval()
     with prefix.folded():
         stores = {split: _run(live, prefix, split, device, batch) for split, items in live.items.items() if items}
-    while len(_kept) >= KEEP:
-        _kept.pop(next(iter(_kept)))
-    _kept[key] = stores
+    while len(kept) >= KEEP:
+        kept.pop(next(iter(kept)))
+    kept[key] = stores
     return stores
 
 
