@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -170,7 +171,8 @@ def stable(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     for old, new in ids.items():
         text = text.replace(old, new)
     text = re.sub(r"(?<= at )0x[0-9a-f]{6,}", "0x0", text)
-    text = re.sub(r"[^\s\"]*/ipykernel_\d+/\d+\.py", "cell.py", text)
+    # Not "whatever stands before": a search that begins anew at every letter of a large figure takes minutes.
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py", "cell.py", text)
     notebook = nbformat.reads(text, 4)
     if states:
         held = notebook.metadata.widgets[WIDGETS]
