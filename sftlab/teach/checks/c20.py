@@ -132,7 +132,7 @@ def dice_loss(answer) -> None:
 def largest_piece(answer) -> None:
     """The largest set of pixels that touch at sides."""
     for what, before, after, look in (
-        ("two pieces", "##..#/##..#/.....", "##.../##.../.....", ""),
+        ("two pieces", "##..#/##..#/.....", "##.../##.../.....", "Only one piece may be left."),
         ("the larger piece comes last", "#..../..###/...##", "...../..###/...##", "Compare sizes, not places."),
         ("pieces that touch at a corner only", "##.../..###/.....", "...../..###/.....",
          "Neighbours are up, down, left and right; a corner is no side."),
