@@ -51,7 +51,7 @@ def checked(space):
         assert len(some) == 3
         assert all(0 <= found[m] <= 1 for _, found, _ in some for m in ("pixels", "dice", "small"))
     assert space["trained"]["free"] == space["trained"]["free, scratch"]
-    assert len(space["real"]) == 3 and not space["said"].ok
+    assert len(space["real"]) == 3 and space["finding"].result == "fault"
 
 
 # Other data, other models
@@ -288,18 +288,21 @@ def broken():
 
 def test_the_failure_is_shown_and_found(broken):
     with pytest.raises(TypeError, match="cross_entropy"):
-        F.cross_entropy(broken["other"](broken["images"]), broken["masks"])
-    assert not broken["said"].ok
+        broken["broken"](broken["other"], broken["batch"])
+    assert broken["finding"].result == "fault"
     with pytest.raises(sl.errors.SftlabError, match="a dict without 'out'; its keys: 'masks'"):
         broken["mine"].logits(lambda x: {"masks": x}, {"inputs": {"input": torch.zeros(1, 3, 8, 8)}})
 
 
 def test_each_wrong_way_of_mending_has_its_message(broken):
     check = broken["check_mended"]
-    assert check(lambda m, x, y: F.cross_entropy(m(x), y)).startswith("Not yet: cross_entropy")
-    first = lambda m, x, y: F.cross_entropy(next(iter(m(x).values())), y)  # noqa: E731
-    assert "the wrong one" in check(first)
-    named = lambda m, x, y: F.cross_entropy(m(x)["out"], y)  # noqa: E731
-    assert check(named).startswith("Not yet")
-    right = lambda m, x, y: F.cross_entropy(m(x)["out"] if isinstance(m(x), dict) else m(x), y)  # noqa: E731
-    assert check(right).startswith("Mended")
+
+    def by(pick):
+        return check(lambda model, batch: F.cross_entropy(pick(model(batch[0])), batch[1]))
+
+    assert by(lambda found: found).startswith("Not yet: cross_entropy")
+    assert by(lambda found: found["out"]).startswith("Not yet")
+    first = by(lambda found: next(iter(found.values())) if isinstance(found, dict) else found)
+    assert "that of the wrong one" in first
+    assert by(lambda found: found["out"] if isinstance(found, dict) else found * 2).endswith("has changed.")
+    assert by(lambda found: found["out"] if isinstance(found, dict) else found).startswith("Mended")
