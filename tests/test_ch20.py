@@ -259,15 +259,15 @@ def test_refusals_name_the_picture_and_the_fix(defined, change, says, at):
 
 
 def test_masks_that_are_shrunk_keep_their_classes(defined):
-    """Nearest pixels: no class appears that was not there, and unknown pixels stay unknown."""
+    """Nearest pixels: no class appears that was not there, and unknown pixels stay unknown, as -100."""
     mask = torch.randint(2, (90, 47), generator=torch.Generator().manual_seed(0)) * 2
     mask[:9] = 255
     row = defined["sized"]({"input": torch.rand(3, 90, 47), "mask": mask})
     assert row["input"].shape == (3, 64, 64) and row["mask"].shape == (64, 64)
-    assert set(row["mask"].unique().tolist()) == {0, 2, 255}
+    assert set(row["mask"].unique().tolist()) == {0, 2, -100}
     assert 0 <= float(row["input"].min()) and float(row["input"].max()) <= 1
     same = defined["sized"]({"input": torch.rand(3, 64, 64), "mask": mask[:64, :1].expand(64, 64)})
-    assert torch.equal(same["mask"], mask[:64, :1].expand(64, 64))
+    assert torch.equal(same["mask"], mask[:64, :1].expand(64, 64).masked_fill(mask[:64, :1] == 255, -100))
 
 
 # The broken program
