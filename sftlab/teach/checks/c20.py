@@ -152,7 +152,7 @@ def largest_piece(answer) -> None:
             f"{found.dtype if isinstance(found, torch.Tensor) else a_kind(found)}.",
         )
         right = _mask(after)
-        expect_shape(found, tuple(right.shape), "the mask")
+        expect(found.shape == right.shape, f"The mask has shape {list(found.shape)}, expected {list(right.shape)}.")
         expect(
             torch.equal(found, right),
             f"With {what}, {before!r} gives {_text(found)!r}; expected {after!r} (# is True, / a new row).",
