@@ -25,7 +25,7 @@ class Segment(TargetTask):
         ignore: values of the mask that mean "no label".
         resize: bring logits to the size of the mask; otherwise another size is an error.
 
-    Raises: BadData for masks of another size than the image or with values that are no class.
+    Raises: BadData for masks of another size than the image or with values that are no class, and images of no pixels.
 
     >>> task = Segment({"train": [{"input": torch.zeros(3, 1, 2), "mask": torch.tensor([[1, 255]])}]}, ["road", "sky"])
     >>> task.target(task.examples("train")[0]).tolist()
@@ -44,12 +44,17 @@ class Segment(TargetTask):
     def target(self, example: dict) -> torch.Tensor:
         mask, image, classes = example.get("mask"), example[self.inputs.column], len(self.label_names)
         if not isinstance(mask, torch.Tensor) or mask.is_floating_point():
-            raise ValueError(f"'mask' must be a tensor of whole numbers, found {getattr(mask, 'dtype', type(mask))}")
+            found = getattr(mask, "dtype", type(mask))
+            raise ValueError(f"'mask' must be a tensor of whole numbers, found {found}; use mask.round().long()")
+        if not image.numel():
+            raise ValueError(f"the image has no pixels, its shape is {list(image.shape)}; leave it out")
         if image.dim() != 3 or mask.shape != image.shape[1:]:
-            raise ValueError(f"'mask' is {list(mask.shape)}, the image {list(image.shape)}: not [H, W] and [C, H, W]")
+            shapes = f"'mask' is {list(mask.shape)}, the image {list(image.shape)}: not [H, W] and [C, H, W]"
+            raise ValueError(f"{shapes}; resize the mask to the image, by nearest pixel")
         mask = mask.long().masked_fill(torch.isin(mask.long(), self.ignore), IGNORE)
         if wrong := sorted(set(mask.unique().tolist()) - {IGNORE, *range(classes)}):
-            raise ValueError(f"'mask' holds {wrong[:5]}; the {classes} classes are 0 to {classes - 1}")
+            known = f"the {classes} classes are 0 to {classes - 1}"
+            raise ValueError(f"'mask' holds {wrong[:5]}; {known}: map them to classes, or to 255 for no label")
         return mask
 
     def logits(self, model, batch: dict) -> torch.Tensor:
