@@ -244,7 +244,7 @@ def test_micro_batches_change_nothing(defined, micro):
     ("change", "says"),
     [
         ({"mask": torch.zeros(50, 64).long()}, r"'mask' is \[50, 64\], the image \[3, 64, 64\].*; resize the mask"),
-        ({"mask": torch.full((64, 64), 7)}, r"'mask' holds \[7\]; the 2 classes are 0 to 1; map them to classes"),
+        ({"mask": torch.full((64, 64), 7)}, r"'mask' holds \[7\]; the 2 classes are 0 to 1: map them to classes"),
         ({"mask": torch.zeros(64, 64)}, r"whole numbers, found torch.float32; use mask.round\(\).long\(\)"),
         ({"input": torch.zeros(3, 0, 0), "mask": torch.zeros(0, 0).long()}, "has no pixels.*; leave it out"),
     ],
