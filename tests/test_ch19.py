@@ -34,6 +34,14 @@ def chapter():
         yield cells.run(NAME, monkeypatch, until="scores, costs, kept")
 
 
+@pytest.fixture(scope="module")
+def mirrored():
+    """The function of a cell behind the experiments."""
+    (source,) = [c.source for c in cells.chapters.read(NAME).cells if "def mirrored" in c.source]
+    exec(source.split("\nrow =")[0], space := {})
+    return space["mirrored"]
+
+
 # Boxes, many draws: whole numbers in a small square, so that equal, touching and empty boxes are frequent.
 
 SIDE = st.integers(0, 12)
@@ -100,18 +108,15 @@ def test_encoding_is_torchvisions_and_back(chapter, pairs):
 
 @MANY
 @given(boxes=st.lists(BOX, max_size=6), high=st.integers(12, 20), wide=st.integers(21, 30))
-def test_mirrored_is_torchvisions(chapter, boxes, high, wide):
+def test_mirrored_is_torchvisions(mirrored, boxes, high, wide):
     """Image and boxes; twice gives both back; the caller's boxes stay."""
     image, boxes = torch.arange(3.0 * high * wide).reshape(3, high, wide), tensor(boxes)
     before = boxes.clone()
-    (source,) = [c.source for c in cells.chapters.read(NAME).cells if "def mirrored" in c.source]
-    space = {}
-    exec(source.split("\nrow =")[0], space | {"torch": torch}, space)
-    picture, flipped = space["mirrored"](image, boxes)
+    picture, flipped = mirrored(image, boxes)
     told = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(high, wide))
     both = v2.RandomHorizontalFlip(p=1.0)({"image": tv_tensors.Image(image), "boxes": told})
     assert torch.equal(picture, both["image"]) and torch.equal(flipped, torch.as_tensor(both["boxes"]))
-    again = space["mirrored"](picture, flipped)
+    again = mirrored(picture, flipped)
     assert torch.equal(again[0], image) and torch.equal(again[1], before) and torch.equal(boxes, before)
 
 

@@ -293,3 +293,12 @@ def test_references_are_full(name, notebook):
     for entry in entries:
         assert re.search(r"\((19|20)\d\d\)", entry) and "](http" in entry, entry
     assert "Next chapter" in reading or chapters.is_appendix(name)
+
+
+def test_what_differs_between_two_runs_is_taken_out():
+    """Paths of cells, wherever temporary files are, and addresses; what only resembles them stays."""
+    text = "File /tmp/ipykernel_12/345.py:3\nFile C:/T/ipykernel_6/7.py\n<a at 0x7f0012345678>\n/tmp/other/345.py"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x")])
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text=text)]
+    found = chapters.stable(notebook, "x").cells[0].outputs[0].text
+    assert found == "File cell.py:3\nFile cell.py\n<a at 0x0>\n/tmp/other/345.py"

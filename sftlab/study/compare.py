@@ -30,12 +30,8 @@ class Comparison:
         return [result[metric or self.metric] for result in self.results[name]]
 
     def exceeds(self, better: str, worse: str, metric: str | None = None) -> bool:
-        """True if the means differ by more than the larger of the two standard deviations over seeds.
-
-        A difference inside the spread is not called one.
-        """
-        a, b = self.values(better, metric), self.values(worse, metric)
-        return mean(a) - mean(b) > max(spread(a), spread(b))
+        """:func:`exceeds` of the two plans' values."""
+        return exceeds(self.values(better, metric), self.values(worse, metric))
 
     def table(self) -> Table:
         metrics = [k for k in next(iter(self.results.values()))[0] if k not in ("seconds", "trained", "memory", "seed")]
@@ -110,6 +106,17 @@ def compare(
 def spread(values: Sequence[float]) -> float:
     """Standard deviation over seeds (n - 1); 0 for a single value."""
     return stdev(values) if len(values) > 1 else 0.0
+
+
+def exceeds(a: Sequence[float], b: Sequence[float]) -> bool:
+    """True if the mean of ``a`` is above that of ``b`` by more than the larger of the two spreads over seeds.
+
+    A difference inside the spread is not called one.
+
+    >>> exceeds([0.8, 0.9], [0.5, 0.6]), exceeds([0.8, 0.9], [0.75, 0.85])
+    (True, False)
+    """
+    return mean(a) - mean(b) > max(spread(a), spread(b))
 
 
 def plus_minus(values: Sequence[float]) -> str:

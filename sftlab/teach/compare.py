@@ -296,5 +296,14 @@ def a_kind(value) -> str:
     return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 
 
+def a_shape(value) -> str:
+    """The shape of a learner's tensor, for messages; of anything else what it is.
+
+    >>> a_shape(torch.zeros(2, 3)), a_shape(3)
+    ('[2, 3]', 'an int')
+    """
+    return str(list(value.shape)) if isinstance(value, torch.Tensor) else a_kind(value)
+
+
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]

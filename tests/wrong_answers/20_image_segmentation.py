@@ -102,44 +102,42 @@ def dice_of_the_batch(z, y):
     return 1 - (2 * (p * y).sum() + 1) / ((p * p).sum() + (y * y).sum() + 1)
 
 
-@wrong("20-largest-piece", says="touch at a corner only")
-def corners_count(mask):
-    """Counts diagonal neighbours, too."""
-    left, best = {tuple(p) for p in mask.nonzero().tolist()}, []
-    for start in mask.nonzero().tolist():
-        piece, todo = [], [tuple(start)] if tuple(start) in left else []
+def _pieces(mask, steps):
+    """Sets of pixels that these steps connect, in reading order of where they begin."""
+    left, found = {tuple(p) for p in mask.nonzero().tolist()}, []
+    for start in map(tuple, mask.nonzero().tolist()):
+        piece, todo = [], [start] if start in left else []
         left -= set(todo)
         while todo:
             i, j = todo.pop()
             piece.append((i, j))
-            near = {(i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1)} & left
+            near = {(i + a, j + b) for a, b in steps} & left
             left -= near
             todo += near
-        best = piece if len(piece) > len(best) else best
+        found += [piece] if piece else []
+    return found
+
+
+def _drawn(mask, piece):
+    """A mask of this piece alone."""
     out = torch.zeros_like(mask)
-    for i, j in best:
+    for i, j in piece:
         out[i, j] = True
     return out
+
+
+@wrong("20-largest-piece", says="touch at a corner only")
+def corners_count(mask):
+    """Counts diagonal neighbours, too."""
+    around = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    return _drawn(mask, max(_pieces(mask, around), key=len, default=[]))
 
 
 @wrong("20-largest-piece", says="equally large")
 def keeps_the_last(mask):
     """Keeps the last of several largest pieces."""
-    left, best = {tuple(p) for p in mask.nonzero().tolist()}, []
-    for start in mask.nonzero().tolist():
-        piece, todo = [], [tuple(start)] if tuple(start) in left else []
-        left -= set(todo)
-        while todo:
-            i, j = todo.pop()
-            piece.append((i, j))
-            near = {(i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)} & left
-            left -= near
-            todo += near
-        best = piece if piece and len(piece) >= len(best) else best
-    out = torch.zeros_like(mask)
-    for i, j in best:
-        out[i, j] = True
-    return out
+    sides = [(1, 0), (-1, 0), (0, 1), (0, -1)]
+    return _drawn(mask, max(reversed(_pieces(mask, sides)), key=len, default=[]))
 
 
 @wrong("20-largest-piece", says="With two pieces,")

@@ -5,7 +5,7 @@ from collections import Counter
 import torch
 import torch.nn.functional as F
 
-from ..compare import a_kind, call, draw, expect, expect_attached, expect_close
+from ..compare import a_kind, a_shape, call, draw, expect, expect_attached, expect_close
 
 
 def max_pool(answer) -> None:
@@ -29,7 +29,7 @@ def max_pool(answer) -> None:
     found = call(answer, hidden, mask)
     expect(
         isinstance(found, torch.Tensor) and found.shape == (3, 4),
-        f"3 texts of 5 tokens with 4 components should give [3, 4], one vector for each text; found {_shape(found)}.",
+        f"3 texts of 5 tokens with 4 components should give [3, 4], one vector for each text; found {a_shape(found)}.",
         "The maximum runs over the tokens, dimension 1, and not over the components.",
     )
     expect_close(found, right, "the pooled vectors", suspects)
@@ -180,10 +180,6 @@ def _wilson(k: int, n: int, z: float = 1.96) -> list[float]:
     a, q = k / n, z**2 / n
     middle, root = (2 * a + q) / (2 * (1 + q)), ((2 * a + q) ** 2 - 4 * (1 + q) * a**2) ** 0.5
     return [middle - root / (2 * (1 + q)), middle + root / (2 * (1 + q))]
-
-
-def _shape(found) -> str:
-    return str(list(found.shape)) if isinstance(found, torch.Tensor) else a_kind(found)
 
 
 def _ids(found) -> list:

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from ..compare import a_kind, call, draw, expect, expect_close
+from ..compare import a_kind, a_shape, call, draw, expect, expect_close
 
 STEM = [(7, 2, 3), (3, 2, 1), (3, 1, 1), (3, 2, 1)]  # kernel, stride, padding
 
@@ -58,7 +58,7 @@ def occlusion(answer) -> None:
     def score(images):
         expect(
             isinstance(images, torch.Tensor) and images.dim() == 4 and images.shape[1:] == (3, 6, 9),
-            f"`score` takes images [N, 3, 6, 9] and got {_shape(images)}.",
+            f"`score` takes images [N, 3, 6, 9] and got {a_shape(images)}.",
             "One image alone needs an axis in front: `image[None]`.",
         )
         return (images * w).sum(dim=(1, 2, 3))
@@ -147,10 +147,6 @@ def _whole(found):
         "`//` rounds down; `/` gives a fraction.",
     )
     return int(found)
-
-
-def _shape(found) -> str:
-    return str(list(found.shape)) if isinstance(found, torch.Tensor) else a_kind(found)
 
 
 CHECKS = {
