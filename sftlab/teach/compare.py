@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from .diagnose import mistake, shown
+from .diagnose import mistake, shape_mistake, shown
 
 
 class Wrong(Exception):
@@ -112,8 +112,9 @@ def expect_close(found, expected, what: str = "the result", suspects: Mapping | 
         said = f"{_capital(what)} {'contains' if found.dim() else 'is'} {bad}"
         raise Wrong(f"{said}; every value should be finite.", "Division by 0, log(0), exp(800)?")
     if found.shape != expected.shape:
-        raise Wrong(*_shape_mistake(found, expected, what, allowed))
-    said, look = mistake(found, expected, what, count, near)
+        said, look = shape_mistake(found, expected, what, allowed)
+    else:
+        said, look = mistake(found, expected, what, count, near)
     raise Wrong(_capital(said), look)
 
 
@@ -228,31 +229,6 @@ def _as_tensor(found, what: str) -> torch.Tensor:
 
 def _tensors(found) -> bool:
     return isinstance(found, list | tuple) and bool(found) and all(isinstance(x, torch.Tensor) for x in found)
-
-
-def _shape_mistake(found, expected, what: str, allowed: float) -> tuple[str, str]:
-    shapes = f"{what} has shape {list(found.shape)}, expected {list(expected.shape)}"
-    if not expected.dim() and found.numel() > 1:
-        for name, value in (("mean", found.mean()), ("sum", found.sum())):
-            if abs(value - expected) <= allowed:
-                return (
-                    f"{_capital(shapes)}: its {name} is the expected number.",
-                    f"The last step, the {name}, is missing.",
-                )
-        return f"{_capital(shapes)}: one number is wanted, not {found.numel()}.", "Is a sum or a mean missing?"
-    if not found.dim() and expected.numel() > 1:
-        return f"{_capital(shapes)}: you return one number.", "Is there a `sum()`, `mean()` or `max()` without `dim`?"
-    if found.squeeze().shape == expected.squeeze().shape:
-        more = found.dim() > expected.dim()
-        return (
-            f"{_capital(shapes)}: an axis of length 1 too {'many' if more else 'few'}.",
-            "`keepdim`, `squeeze`, `[:, 0]`?",
-        )
-    if found.dim() == 2 and found.shape == expected.T.shape:
-        return f"{_capital(shapes)}: rows and columns are exchanged.", "Which factor has to be transposed?"
-    if found.numel() == expected.numel():
-        return f"{_capital(shapes)}: the values are as many, but laid out otherwise.", "`reshape`, `flatten`?"
-    return f"{_capital(shapes)}.", "Print the shape after every line and find the first that surprises you."
 
 
 def _copy(value):

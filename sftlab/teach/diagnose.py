@@ -48,6 +48,36 @@ def mistake(found: torch.Tensor, expected: torch.Tensor, what: str, count: int, 
     return f"{said}.", "Compute one value by hand on the smallest input, and compare line by line."
 
 
+def shape_mistake(found: torch.Tensor, expected: torch.Tensor, what: str, allowed: float) -> tuple[str, str]:
+    """What is wrong with found, whose shape is not that of expected, and where to look.
+
+    >>> shape_mistake(torch.ones(3), torch.tensor(3.0), "the loss", 1e-5)
+    ('the loss has shape [3], expected []: its sum is the expected number.', 'The last step, the sum, is missing.')
+    """
+    shapes = f"{what} has shape {list(found.shape)}, expected {list(expected.shape)}"
+    if not expected.dim() and found.numel() > 1:
+        for name, value in (("mean", found.mean()), ("sum", found.sum())):
+            if abs(value - expected) <= allowed:
+                return (
+                    f"{shapes}: its {name} is the expected number.",
+                    f"The last step, the {name}, is missing.",
+                )
+        return f"{shapes}: one number is wanted, not {found.numel()}.", "Is a sum or a mean missing?"
+    if not found.dim() and expected.numel() > 1:
+        return f"{shapes}: you return one number.", "Is there a `sum()`, `mean()` or `max()` without `dim`?"
+    if found.squeeze().shape == expected.squeeze().shape:
+        more = found.dim() > expected.dim()
+        return (
+            f"{shapes}: an axis of length 1 too {'many' if more else 'few'}.",
+            "`keepdim`, `squeeze`, `[:, 0]`?",
+        )
+    if found.dim() == 2 and found.shape == expected.T.shape:
+        return f"{shapes}: rows and columns are exchanged.", "Which factor has to be transposed?"
+    if found.numel() == expected.numel():
+        return f"{shapes}: the values are as many, but laid out otherwise.", "`reshape`, `flatten`?"
+    return f"{shapes}.", "Print the shape after every line and find the first that surprises you."
+
+
 def shown(found: torch.Tensor, expected: torch.Tensor, what: str) -> str:
     """The largest difference in words."""
     if not found.dim():

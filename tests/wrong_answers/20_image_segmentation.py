@@ -102,42 +102,24 @@ def dice_of_the_batch(z, y):
     return 1 - (2 * (p * y).sum() + 1) / ((p * p).sum() + (y * y).sum() + 1)
 
 
-def _pieces(mask, steps):
-    """Sets of pixels that these steps connect, in reading order of where they begin."""
-    left, found = {tuple(p) for p in mask.nonzero().tolist()}, []
-    for start in map(tuple, mask.nonzero().tolist()):
-        piece, todo = [], [start] if start in left else []
-        left -= set(todo)
-        while todo:
-            i, j = todo.pop()
-            piece.append((i, j))
-            near = {(i + a, j + b) for a, b in steps} & left
-            left -= near
-            todo += near
-        found += [piece] if piece else []
-    return found
-
-
-def _drawn(mask, piece):
-    """A mask of this piece alone."""
-    out = torch.zeros_like(mask)
-    for i, j in piece:
-        out[i, j] = True
-    return out
-
-
 @wrong("20-largest-piece", says="touch at a corner only")
 def corners_count(mask):
     """Counts diagonal neighbours, too."""
-    around = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)]
-    return _drawn(mask, max(_pieces(mask, around), key=len, default=[]))
+    number = (torch.arange(mask.numel()).reshape(mask.shape) + 1.0) * mask
+    for _ in range(mask.numel()):  # the largest number of a piece spreads in it
+        number = F.max_pool2d(number[None, None], 3, stride=1, padding=1)[0, 0] * mask
+    return mask & (number == number[mask].long().bincount().argmax())
 
 
 @wrong("20-largest-piece", says="equally large")
 def keeps_the_last(mask):
     """Keeps the last of several largest pieces."""
-    sides = [(1, 0), (-1, 0), (0, 1), (0, -1)]
-    return _drawn(mask, max(reversed(_pieces(mask, sides)), key=len, default=[]))
+    number = (torch.arange(mask.numel()).reshape(mask.shape) + 1.0) * mask
+    for _ in range(mask.numel()):
+        up = F.max_pool2d(number[None, None], (3, 1), stride=1, padding=(1, 0))[0, 0]
+        number = torch.maximum(up, F.max_pool2d(number[None, None], (1, 3), stride=1, padding=(0, 1))[0, 0]) * mask
+    sizes = number[mask].long().bincount()
+    return mask & (number == (sizes == sizes.max()).nonzero().max())
 
 
 @wrong("20-largest-piece", says="With two pieces,")
