@@ -178,7 +178,7 @@ def store(name: str, source: str | os.PathLike) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         return _store_locked(about, source, root)
     except OSError as error:
-        raise AssetError(_disk_message(root, error)) from error
+        raise AssetError(disk_message(root, error)) from error
 
 
 def _store_locked(about: dict, source: Path, root: Path) -> Path:
@@ -214,7 +214,7 @@ def _store_locked(about: dict, source: Path, root: Path) -> Path:
     return target
 
 
-def _disk_message(root: Path, error: OSError) -> str:
+def disk_message(root: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk under the cache {root} is full ({error}). Free some, or set SFTLAB_CACHE to another disk."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -7,6 +7,8 @@ import cells
 import numpy as np
 import pytest
 import torch
+import web
+import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,6 +25,7 @@ from sftlab.tasks.vision import average_precision
 NAME = "19_object_detection"
 DATA = 'task = sl.task("street")'
 OWN = '# task, elsewhere = sl.from_coco("my_pictures", "my_boxes.json"), True'
+RCNN, MOBILE = "fasterrcnn_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg")
 
 
@@ -299,8 +302,11 @@ def checked(space):
     assert set(space["scores"]) == {"scratch", "full", "last layer", "above the body"}
     assert all(len(values) == 3 and all(0 <= v <= 1 for v in values) for values in space["scores"].values())
     trained = {name: cost[0][1] for name, cost in space["costs"].items()}
-    assert trained["last layer"] < trained["above the body"] < trained["full"] == trained["scratch"]
-    assert min(space["share"]["scenes"]) >= 0.9, "coins are the same whatever the task"
+    assert trained["last layer"] < trained["above the body"] < trained["full"]
+    # Torchvision's norms are frozen in a pretrained detector: constants, no parameters.
+    assert trained["full"] == trained["scratch"] or not space["usual"]
+    assert set(space["share"]) == {"scratch", "pretrained"}
+    assert min(space["share"]["pretrained"]) >= 0.9 or not space["usual"], "coins are the same whatever the task"
     assert space["finding"].name == "boxes"
     assert space["check_mended"](space["cropped"]).startswith(("Not yet", "A box without"))
     assert space["check_mended"](space["mended"]).startswith("Mended")
@@ -321,11 +327,14 @@ def test_the_comment_shows_that_line():
     assert OWN in cell.source
 
 
-def test_full_profile_from_the_same_cells(monkeypatch):
-    """No detector can be downloaded: the full profile has the same checkpoint, and its claims are not asserted."""
+def test_full_profile_from_the_same_cells(monkeypatch, tmp_path):
+    """Torchvision's detectors under their true names, small and random, fetched from a server on loopback."""
     pytest.importorskip("skimage", reason="the extra `vision` is not installed")
-    monkeypatch.setenv("SFTLAB_PROFILE", "full")
-    space = cells.run(NAME, monkeypatch)
-    assert space["env"].profile == "full" and space["elsewhere"] and space["checkpoint"] == "scenes"
+    with web.serve() as server:
+        zoo.use(monkeypatch, tmp_path, server, RCNN, MOBILE)
+        space = cells.run(NAME, monkeypatch)
+    assert space["env"].profile == "full" and space["elsewhere"] and not space["usual"]
+    assert space["base"].name == f"torchvision/{RCNN}" and space["base"].loading["used"]
+    assert space["other"].name == f"torchvision/{MOBILE}" and space["other"].loading["used"]
+    assert len(space["sizes"]) == 5, "five maps, one more than the course's own detector"
     checked(space)
-    assert type(space["other"]).__name__ == "FasterRCNN" and space["other"] is not space["base"]

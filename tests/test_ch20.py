@@ -7,13 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+import web
+import zoo
 from PIL import Image
 from torchmetrics.functional.classification import multiclass_f1_score, multiclass_jaccard_index
 
 import sftlab as sl
 
 NAME = "20_image_segmentation"
-RESNET = "microsoft/resnet-18"
+RESNET, DEEPLAB, LRASPP = "microsoft/resnet-18", "deeplabv3_resnet50", "lraspp_mobilenet_v3_large"
 DATA = 'task = sl.task("lesions")'
 PROOFS = "eight = mine.encode("  # the first cell behind those that define model, loss and task
 
@@ -77,9 +79,12 @@ def test_the_comment_shows_that_line():
 
 
 def test_full_profile_from_the_same_cells(tmp_path, monkeypatch):
-    """microsoft/resnet-18: small and random, but with its layout and names, read from the hub's cache."""
-    hub.use(monkeypatch, hub.layout(tmp_path, RESNET))
-    space = cells.run(NAME, monkeypatch)
+    """microsoft/resnet-18 from the hub's cache, torchvision's DeepLabV3 from a server: small and random, true names."""
+    hub.use(monkeypatch, hub.layout(tmp_path / "hub", RESNET))
+    with web.serve() as server:
+        zoo.use(monkeypatch, tmp_path / "torch", server, DEEPLAB)
+        space = cells.run(NAME, monkeypatch)
+    assert space["other"].name == f"torchvision/{DEEPLAB}" and space["other"].loading["used"]
     assert space["checkpoint"] == RESNET and space["elsewhere"]
     assert space["net"].encoder.config.hidden_sizes == [8, 16] and space["joins"] == 2
     assert space["net"].mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
@@ -276,7 +281,8 @@ def test_masks_that_are_shrunk_keep_their_classes(defined):
 @pytest.fixture(scope="module")
 def broken(defined):
     """The cells around the broken program alone, after those that define what they use."""
-    space = dict(defined)
+    own = defined["of"](defined["draw"](0, 4), defined["test"][:4])
+    space = dict(defined) | {"other": sl.load(f"torchvision/{LRASPP}", own, seed=0, pretrained=False)}
     code = [c for c in cells.chapters.read(NAME).cells if c.cell_type == "code"]
     at = next(i for i, c in enumerate(code) if "list_models" in c.source)
     for cell in code[at : at + 4]:

@@ -428,6 +428,16 @@ def test_real_detector_of_torchvision():
     assert not spoken(examine(arguments), "fault", "crashed")
 
 
+@pytest.mark.parametrize("name", ["street", "street-segmentation"])
+def test_models_that_normalise_themselves(name):
+    """The images of `scenes` stay in [0, 1] until the model divides by its own std: no fault of the input (S12)."""
+    task = sl.task(name)
+    for split, rows in task.splits.items():
+        task.splits[split] = rows[:4]
+    diagnosis = sl.doctor(sl.load("scenes", task, seed=0), task)
+    assert not spoken(diagnosis, "fault", "crashed") and diagnosis["input scale"].result == "ok"
+
+
 def test_lora_of_peft():
     """With a task type nothing is wrong; without one the new head is frozen (P15)."""
     peft = pytest.importorskip("peft")

@@ -74,10 +74,10 @@ def assemble(name: str, place: Path, facts: dict, task, seed: int, pretrained: b
             model = HEADS[task.kind](trunk, len(task.label_names), dropout)
         init_head(model.head, seed)
         model.loading = {**loading, "new": ["head.weight", "head.bias"]}
-    if "mean" in facts:
-        model.image_size, model.mean, model.std = facts["image_size"], facts["mean"], facts["std"]
-    else:
+    if "mean" not in facts:
         model.tokenizer, model.max_tokens = _tokenizer(place, getattr(model, "trunk", model), facts.get("max_tokens"))
+    elif task.kind not in SCENES:  # a detector and a dense predictor normalise their images themselves
+        model.image_size, model.mean, model.std = facts["image_size"], facts["mean"], facts["std"]
     model.name = name
     return model.eval()
 

@@ -10,6 +10,7 @@ from torch import nn
 from .. import env
 from ..errors import AssetError, SftlabError, UnknownName
 from ..model import loading
+from . import torchvision_models
 
 # Only what is named here is fetched: no pickles, no code, no weights of other frameworks.
 WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"]
@@ -36,7 +37,8 @@ def load(
 
     Args:
         name: a checkpoint of the course, such as ``"minilm"``, ``"glyphnet"``, ``"scenes"`` or ``"translator"``; or,
-            in the full profile, a model of the Hugging Face hub: ``"google-bert/bert-base-uncased"``. Its variables
+            in the full profile, a model of the Hugging Face hub: ``"google-bert/bert-base-uncased"``, or one of
+            torchvision: ``"torchvision/resnet50"``, ``"torchvision/fasterrcnn_resnet50_fpn"``. The hub's variables
             (``HF_HOME``, ``HF_HUB_CACHE``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``) count as everywhere.
         task: gives the kind of head and the number of its outputs.
         seed: of the new head (and of the trunk if ``pretrained`` is False); default: the seed of ``sl.start``.
@@ -65,6 +67,10 @@ def load(
         if revision is not None:
             raise UnknownName(f"{name!r} is a checkpoint of the course and has one version: leave `revision` out.")
         return loading.load(name, task, seed, folder=folder, pretrained=pretrained, dropout=dropout)
+    if name.startswith(torchvision_models.PREFIX):
+        if revision is not None or folder is not None:
+            raise UnknownName(f"{name!r} has one version, in torch's cache: leave `revision` and `folder` out.")
+        return torchvision_models.load(name, task, seed, pretrained, dropout)
     if task.kind not in KINDS:
         raise UnknownName(f"models of the hub are loaded for {', '.join(KINDS)}; this task is {task.kind}.")
     seed = env.current().seed if seed is None else seed
