@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from sftlab.sets.hub import PINS
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [
     "google-bert/bert-base-uncased",
@@ -41,7 +43,7 @@ def layout(cache: Path, *names: str) -> Path:
 
 def snapshot(cache: Path, name: str, files: dict[str, bytes] | None = None) -> Path:
     """The folder of a repository's one revision, with ``refs/main`` that points to it."""
-    commit = hashlib.sha1(name.encode()).hexdigest()
+    commit = PINS.get(name) or hashlib.sha1(name.encode()).hexdigest()
     repository = Path(cache) / f"models--{name.replace('/', '--')}"
     folder = repository / "snapshots" / commit
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,8 +60,22 @@ def use(monkeypatch, cache: Path) -> None:
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    for name, value in (("HF_HUB_CACHE", str(cache)), ("HF_HUB_OFFLINE", "1"), ("SFTLAB_PROFILE", "full")):
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("SFTLAB_PROFILE", "full")
+    monkeypatch.setenv("SFTLAB_CACHE", str(cache / "sftlab"))
+
+
+def serve(web, folder: Path, name: str) -> str:
+    """Put a repository on a server of files, as the hub answers; returns its commit."""
+    commit = folder.name
+    web.headers[f"{name}/"] = {"X-Repo-Commit": commit}
+    tree = []
+    for path in sorted(folder.iterdir()):
+        web.files[f"{name}/resolve/{commit}/{path.name}"] = content = path.read_bytes()
+        tree.append({"type": "file", "path": path.name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()})
+    web.files[f"api/models/{name}/tree/{commit}"] = json.dumps(tree).encode()
+    return commit
 
 
 def texts() -> list[str]:
@@ -163,6 +179,8 @@ def marian(folder: Path) -> None:
         bos_token_id=None, forced_eos_token_id=None,
     )  # fmt: skip
     MarianMTModel(config).save_pretrained(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")  # the true one has no safetensors
+    (folder / "model.safetensors").unlink()
 
 
 def smollm2(folder: Path) -> None:

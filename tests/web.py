@@ -4,6 +4,7 @@ import hashlib
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 
 class Web:
@@ -15,6 +16,7 @@ class Web:
         self.breaks: list[int] = []  # after how many bytes the next answers end; empty: never
         self.status: list[int] = []  # of the next answers, instead of the file
         self.ranges = True
+        self.headers: dict[str, dict[str, str]] = {}  # beginning of a path -> of its answers
         self.address = ""
 
     def url(self, path: str) -> str:
@@ -26,23 +28,32 @@ def serve():
     web = Web()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.do_GET()
+
         def do_GET(self):
-            path, wanted = self.path.lstrip("/"), self.headers.get("Range")
-            web.log.append((path, wanted))
+            path, wanted = unquote(self.path.lstrip("/").partition("?")[0]), self.headers.get("Range")
+            if self.command == "GET":
+                web.log.append((path, wanted))
             status = web.status.pop(0) if web.status else 200 if path in web.files else 404
             if status != 200:
                 return self.send_error(status)
             content = web.files[path]
-            etag = f'"{hashlib.md5(content).hexdigest()}"'
+            etag = f'"{hashlib.sha256(content).hexdigest()}"'
             start = 0
-            if wanted and web.ranges and self.headers.get("If-Range") == etag:
+            if wanted and web.ranges and self.headers.get("If-Range", etag) == etag:
                 start = int(wanted.removeprefix("bytes=").rstrip("-"))
             self.send_response(206 if start else 200)
             self.send_header("ETag", etag)
             self.send_header("Content-Length", str(len(content) - start))
+            for beginning, more in web.headers.items():
+                for name, value in more.items() if path.startswith(beginning) else ():
+                    self.send_header(name, value)
             self.end_headers()
+            if self.command == "HEAD":
+                return None
             rest = content[start:]
-            if web.breaks:
+            if web.breaks and len(content) > 100_000:
                 self.wfile.write(rest[: web.breaks.pop(0)])
                 self.wfile.flush()
                 self.connection.close()

@@ -1,18 +1,31 @@
 """``sl.load``: the checkpoints of the course, and in the full profile any fitting model of the Hugging Face hub."""
 
+import errno
 import json
 import os
+import re
+import shutil
 from os import PathLike
 from pathlib import Path
 
 from torch import nn
 
-from .. import env
+from .. import assets, env
 from ..errors import AssetError, SftlabError, UnknownName
 from ..model import loading
 from . import torchvision_models
+from .pickles import as_safetensors
 
-# Only what is named here is fetched: no pickles, no code, no weights of other frameworks.
+# The models of the curriculum, each at one commit: what is measured today is what you get in a year.
+PINS = {
+    "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
+    "distilbert/distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be",
+    "Helsinki-NLP/opus-mt-zh-en": "cf109095479db38d6df799875e34039d4938aaa6",
+    "HuggingFaceTB/SmolLM2-135M": "93efa2f097d58c2a74874c7e644dbc9b0cee75a2",
+    "Qwen/Qwen2.5-0.5B": "060db6499f32faf8b98477b0a26969ef7d8b9987",
+}
+PICKLED = ("Helsinki-NLP/opus-mt-zh-en",)  # has no safetensors at that commit: see pickles.py
+# Only what is named here is fetched: no code, no weights of other frameworks, and no pickles but of those just named.
 WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"]
 FACTS = [
     "config.json", "generation_config.json", "preprocessor_config.json", "chat_template.jinja",
@@ -46,7 +59,7 @@ def load(
             digests.
         pretrained: False gives the same architecture with random weights, for the comparison with "from scratch".
         dropout: on what the head sees.
-        revision: of a model of the hub: branch, tag or commit.
+        revision: of a model of the hub: branch, tag or commit; default: the commit in :data:`PINS`, else main.
 
     Returns:
         nn.Module: in eval mode, on the CPU, float32. It carries ``name``, ``loading`` (which checkpoint keys were
@@ -75,6 +88,8 @@ def load(
         raise UnknownName(f"models of the hub are loaded for {', '.join(KINDS)}; this task is {task.kind}.")
     seed = env.current().seed if seed is None else seed
     place = Path(folder) if folder is not None else fetch(name, revision, pretrained)
+    if pretrained and name in PICKLED and (place / "pytorch_model.bin").is_file():
+        place = _converted(name, place)
     facts = _facts(name, place, task.kind)
     if pretrained and not any(place.glob("*.safetensors")):
         raise AssetError(
@@ -101,12 +116,17 @@ def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
 
     Args:
         name: ``"owner/name"``.
-        revision: branch, tag or commit; default: the main branch.
+        revision: branch, tag or commit; default: the commit in :data:`PINS`, else the main branch.
         weights: False fetches configuration and tokenizer only.
+
+    A break in the middle is taken up by the next call. Digests are taken at the first use and kept in the cache of the
+    course (``digests``); from then on the files must have them, and the hub is not asked again for a commit that is
+    complete.
 
     Raises:
         UnknownName: no such repository or revision, or not for you.
-        AssetError: the profile is tiny; the hub is out of reach and its cache does not have the files.
+        AssetError: the profile is tiny; the hub is out of reach and its cache does not have the files; a file is
+            truncated or altered; the disk is full.
     """
     if os.environ.get("SFTLAB_PROFILE") != "full":
         raise AssetError(
@@ -115,10 +135,14 @@ def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
         )
     from huggingface_hub import constants, errors, snapshot_download
 
+    revision = revision or PINS.get(name)
     at = f" at revision {revision!r}" if revision else ""
+    record = _record(name, revision, weights)
+    if (found := _complete(name, revision, record)) is not None:
+        return found
+    wanted = FACTS + WEIGHTS * weights + ["pytorch_model.bin"] * (weights and name in PICKLED)
     try:
-        with loading.quiet_transformers():
-            found = snapshot_download(name, revision=revision, allow_patterns=FACTS + WEIGHTS * weights)
+        found = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except errors.GatedRepoError as error:
         raise UnknownName(
             f"{name} asks you to accept its terms first: do so on {constants.ENDPOINT}/{name}, then set HF_TOKEN."
@@ -132,8 +156,70 @@ def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
         raise AssetError(_out_of_reach(name, at, f"{why}, and {constants.HF_HUB_CACHE} does not have it")) from error
     except OSError as error:  # errors of HTTP too
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise AssetError(assets.disk_message(Path(constants.HF_HUB_CACHE), error)) from error
         raise AssetError(_out_of_reach(name, at, f"{type(error).__name__}: {error}")) from error
-    return Path(found)
+    _check(name, found, {})
+    record = _record(name, found.name, weights)
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        part = record.with_name(f"{record.name}.{os.getpid()}.part")
+        part.write_text(json.dumps({path.name: assets.sha256(path) for path in _files(found)}, indent=1))
+        os.replace(part, record)
+    except OSError as error:
+        raise AssetError(assets.disk_message(record.parent, error)) from error
+    return found
+
+
+def _record(name: str, commit: str | None, weights: bool) -> Path:
+    """Where the digests of a repository's files stand, once they were all there."""
+    short = f"{name.replace('/', '--')}@{commit}{'' if weights else ', no weights'}.json"
+    return assets.cache_root() / "digests" / short
+
+
+def _complete(name: str, commit: str | None, record: Path) -> Path | None:
+    """The folder of a commit that was complete before, checked; None if it was not, or files are gone."""
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "snapshots" / (commit or "")
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not all((place / file).is_file() for file in known):
+        return None
+    _check(name, place, known)
+    return place
+
+
+def _files(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_file())
+
+
+def _check(name: str, place: Path, known: dict[str, str]) -> None:
+    """Each file has its recorded digest; or that in the name of its blob, which the hub gives to large files."""
+    for path in _files(place):
+        blob = path.resolve().name
+        expected = known.get(path.name) or (blob if re.fullmatch("[0-9a-f]{64}", blob) else None)
+        if expected and (found := assets.sha256(path)) != expected:
+            raise AssetError(
+                f"{name}: {path.name} is truncated or altered ({path.stat().st_size:,} bytes).\n"
+                f"  expected sha256 {expected}\n  found    sha256 {found}\n"
+                f"Delete {path.resolve()}{f' and {path}' if path.is_symlink() else ''}: it is then fetched again."
+            )
+
+
+def _converted(name: str, place: Path) -> Path:
+    """A folder with the same facts and safetensors, in the cache of the course."""
+    target = assets.cache_root() / "converted" / f"{name.replace('/', '--')}@{place.name}"
+    as_safetensors(place / "pytorch_model.bin", target / "model.safetensors")
+    try:
+        for path in _files(place):
+            if path.suffix != ".bin":
+                shutil.copyfile(path, target / path.name)
+    except OSError as error:
+        raise AssetError(assets.disk_message(target, error)) from error
+    return target
 
 
 def _out_of_reach(name: str, at: str, why: str) -> str:

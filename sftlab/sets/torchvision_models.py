@@ -11,6 +11,7 @@ from .. import assets, env
 from ..errors import AssetError, UnknownName, unknown
 from ..model.heads import init_head
 from .download import download
+from .pickles import as_safetensors
 
 PREFIX = "torchvision/"
 MODULES = {
@@ -150,16 +151,11 @@ def fetch(weights) -> Path:
     Raises:
         AssetError: the profile is tiny; no connection; the file is another; the disk is full.
     """
-    from safetensors.torch import save_file
-
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     source = folder / weights.url.rsplit("/", 1)[-1]
     target = source.with_suffix(".safetensors")
-    written = target.with_name(f"{target.name}.sha256")
-    if target.is_file() and written.is_file():
-        if assets.sha256(target) != written.read_text(encoding="ascii").strip():
-            raise AssetError(f"{target} is truncated or altered. Delete it: it is then made again.")
-        return target
+    if target.is_file():
+        return as_safetensors(source, target)
     if os.environ.get("SFTLAB_PROFILE") != "full":
         raise AssetError(
             f"{source.name} holds weights of torchvision, and the profile is tiny, which downloads nothing. "
@@ -169,21 +165,7 @@ def fetch(weights) -> Path:
     download(weights.url, source, expected)
     if not assets.sha256(source).startswith(expected):  # it lay there: another program fetched half of it
         raise AssetError(f"{source} is truncated or altered. Delete it: it is then fetched again.")
-    try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and runtime errors
-        raise AssetError(f"{source} does not hold tensors that torch can read: {error}") from error
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        save_file({key: value.clone().contiguous() for key, value in state.items()}, part)
-        digest = assets.sha256(part)
-        os.replace(part, target)
-        written.write_text(digest, encoding="ascii")  # last: without it the file is made again
-    except OSError as error:
-        raise AssetError(assets.disk_message(folder, error)) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    return as_safetensors(source, target)
 
 
 @contextmanager
