@@ -1,4 +1,4 @@
-"""The command ``sftlab``: demo, assets, bench, notebooks, classroom, grade."""
+"""The command ``sftlab``: demo, doctor, assets, bench, notebooks, classroom, grade."""
 
 import argparse
 import re
@@ -17,6 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="fine-tune a real model on headlines, about a minute on 2 cores")
     demo.add_argument("--seed", type=int, default=0)
+    doctor = commands.add_parser("doctor", help="look at this machine; at a program of yours: sl.doctor in Python")
+    doctor.add_argument(
+        "--machine", action="store_true", required=True, help="device, speeds, caches, network, chapters"
+    )
     assets = commands.add_parser("assets", help="where data sets and checkpoints are, and whether they are right")
     actions = assets.add_subparsers(dest="action")
     add = actions.add_parser("add", help="check an asset's files in a folder and copy them into the cache")
@@ -54,6 +58,11 @@ def _run(asked: argparse.Namespace) -> int:
         from .demo import demo
 
         demo(asked.seed)
+    elif asked.command == "doctor":
+        from . import machine
+
+        print(machine.describe())
+        print(machine.verdicts())
     elif asked.command == "bench":
         from . import bench
 
