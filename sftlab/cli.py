@@ -1,4 +1,4 @@
-"""The command ``sftlab``: demo, doctor, assets, bench, notebooks, classroom, grade."""
+"""The command ``sftlab``: demo, doctor, assets, bench, launch, notebooks, classroom, grade."""
 
 import argparse
 import re
@@ -31,6 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--rounds", type=int, default=5, help="interleaved rounds, or seeds (default 5)")
     bench.add_argument("--write", metavar="FOLDER", help="also write the result there, as JSON and Markdown")
     bench.add_argument("--quick", action="store_true", help="peers, best, exact: tiny runs, to see that all works")
+    launch = commands.add_parser("launch", help="a script or a chapter in several processes that train as one")
+    launch.add_argument("--processes", type=int, help="default: one for each GPU, or two without any")
+    launch.add_argument("--machines", metavar="COUNT:NUMBER:HOST:PORT", help="start it on each machine")
+    launch.add_argument("script", help="a Python file, or a chapter such as 03_losses")
+    launch.add_argument("arguments", nargs=argparse.REMAINDER)
     notebooks = commands.add_parser("notebooks", help="execute chapters and bring notebook and text form in line")
     notebooks.add_argument("chapter", nargs="?", help="such as 00_quickstart; default: all")
     classroom = commands.add_parser("classroom", help="build the releases for students and for instructors")
@@ -63,6 +68,10 @@ def _run(asked: argparse.Namespace) -> int:
 
         print(machine.describe())
         print(machine.verdicts())
+    elif asked.command == "launch":
+        from .launch import launch
+
+        launch(asked.script, asked.arguments, asked.processes, asked.machines)
     elif asked.command == "bench":
         from . import bench
 

@@ -25,7 +25,7 @@ FLOORS = [
     {"sets"},
     {"study"},
     {"teach"},
-    {"bench", "demo", "lab", "machine", "cli", "__main__"},
+    {"bench", "demo", "lab", "launch", "machine", "cli", "__main__"},
 ]
 ENGINE = {"env", "assets", "data", "model", "train"}
 
