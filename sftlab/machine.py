@@ -17,7 +17,25 @@ from .table import Table
 # Measured cell by cell on two cores of an AMD EPYC (family 25, AVX2) whose float32 product of `speed` ran at REFERENCE
 # operations in a second: processor seconds of one thread, and the peak of the process's memory in megabytes.
 REFERENCE = 76e9
-TINY: dict[str, tuple[float, int]] = {}
+TINY: dict[str, tuple[float, int]] = {
+    "00_quickstart": (131, 1565),
+    "01_what_is_sft": (71, 1215),
+    "02_data_preparation": (79, 1440),
+    "03_losses": (38, 1009),
+    "04_gradient_descent": (59, 1304),
+    "05_initialisation_and_learning": (70, 1108),
+    "06_freezing_strategies": (94, 1318),
+    "07_hyperparameters_and_validation": (73, 1102),
+    "08_overfitting_and_generalisation": (98, 1149),
+    "14_text_classification": (100, 2770),
+    "15_named_entity_recognition": (181, 1760),
+    "16_machine_translation": (112, 1811),
+    "17_instruction_tuning": (180, 1168),
+    "18_image_classification": (96, 1440),
+    "19_object_detection": (90, 1482),
+    "20_image_segmentation": (86, 1195),
+    "B_formula_sheet": (7, 925),
+}
 # What the full profile adds: its models, with the number of their weights. Fine-tuning everything in float32 with
 # AdamW keeps 16 bytes for each weight (value, gradient, two moments); activations come on top.
 FULL = {

@@ -11,8 +11,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Nothing that moves in outputs, no hub, and no connection that leaves this machine from any Python process.
+# Nothing that moves in outputs, no hub, and no connection that leaves this machine from any Python process. glibc keeps
+# large blocks instead of giving them back after each step: full fine-tuning of MiniLM ran 10 % faster (5.3 s -> 4.8 s,
+# 24 runs each, two at a time, on two cores).
 ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
     **os.environ,
     "SFTLAB_QUIET": "1",
     "HF_HUB_OFFLINE": "1",

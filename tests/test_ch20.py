@@ -285,7 +285,7 @@ def broken(defined):
     space = dict(defined) | {"other": sl.load(f"torchvision/{LRASPP}", own, seed=0, pretrained=False)}
     code = [c for c in cells.chapters.read(NAME).cells if c.cell_type == "code"]
     at = next(i for i, c in enumerate(code) if "list_models" in c.source)
-    for cell in code[at : at + 4]:
+    for cell in code[at : at + 3]:
         exec(cell.source, space)
     return space
 
