@@ -687,3 +687,15 @@ def test_ranking_by_features():
     runs = [fit(ByFeatures().double(), task, sl.head_only(epochs=6, lr=3e-2), cache=cache) for cache in (True, False)]
     assert sl.evaluate(runs[0].model, task, "train")["loss"] < before
     assert distance(*(copies(run.model) for run in runs)) < 1e-6
+
+
+def test_batchnorm_and_a_single_example():
+    """Nine examples in batches of four leave one over: the message says so, and what to do; batches of three train."""
+    rows = [{"input": torch.rand(3, 4, 4), "label": "ab"[i % 2]} for i in range(9)]
+    task = sl.Classify({"train": rows}, ["a", "b"], sl.TensorInput())
+    layers = [torch.nn.Conv2d(3, 8, 4), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(8, 2)]
+    net = torch.nn.Sequential(*layers)
+    with pytest.raises(sl.errors.SftlabError, match="a step holds one example.*no single example is left over"):
+        sl.fit(net, task, sl.full(epochs=1), batch=4, validate=None, show=False)
+    run = sl.fit(net, task, sl.full(epochs=1), batch=3, validate=None, show=False)
+    assert len(run.steps) == 3
