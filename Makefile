@@ -24,7 +24,7 @@ lab:
 	@$(VENV)/python -m sftlab.lab
 
 test:
-	@$(PYTHON) -m sftlab.install minilm lab peft vision text test book
+	@$(PYTHON) -m sftlab.install minilm lab peft vision text full test book
 	@$(VENV)/python tests/run.py
 
 book:

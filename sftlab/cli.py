@@ -1,4 +1,4 @@
-"""The command ``sftlab``: demo, doctor, assets, bench, launch, notebooks, classroom, grade."""
+"""The command ``sftlab``: demo, doctor, assets, data, bench, launch, notebooks, classroom, grade."""
 
 import argparse
 import re
@@ -26,6 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
     add = actions.add_parser("add", help="check an asset's files in a folder and copy them into the cache")
     add.add_argument("name")
     add.add_argument("folder")
+    data = commands.add_parser("data", help="public data sets: what there is, fetch, delete, check")
+    doing = data.add_subparsers(dest="action", required=True)
+    doing.add_parser("list", help="names, sizes, licences, and what is here")
+    for action, what in (("get", "fetch a data set"), ("remove", "delete it"), ("check", "compare its digests")):
+        one = doing.add_parser(action, help=what)
+        one.add_argument("name")
+        if action == "get":
+            one.add_argument("--yes", action="store_true", help="do not ask before more than 200 MB")
     bench = commands.add_parser("bench", help="measure the engine on this machine")
     bench.add_argument("what", choices=["loop", "headlines", "transfer", "peers", "best", "exact"])
     bench.add_argument("--rounds", type=int, default=5, help="interleaved rounds, or seeds (default 5)")
@@ -68,6 +76,8 @@ def _run(asked: argparse.Namespace) -> int:
 
         print(machine.describe())
         print(machine.verdicts())
+    elif asked.command == "data":
+        print(_data(asked))
     elif asked.command == "launch":
         from .launch import launch
 
@@ -101,6 +111,19 @@ def _run(asked: argparse.Namespace) -> int:
     else:
         return _list_assets()
     return 0
+
+
+def _data(asked: argparse.Namespace):
+    from .sets import public
+
+    if asked.action == "list":
+        return public.listed()
+    if asked.action == "get":
+        return f"{asked.name} is here: {public.get(asked.name, asked.yes)}"
+    if asked.action == "check":
+        public.check(asked.name)
+        return f"{asked.name}: every file has its digest"
+    return f"{asked.name}: {'deleted' if public.remove(asked.name) else 'was not here'}"
 
 
 def _bytes(text: str) -> int:

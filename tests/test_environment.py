@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-EXTRAS = ("minilm", "lab", "peft", "vision", "text", "test", "book")
+EXTRAS = ("minilm", "lab", "peft", "vision", "text", "full", "test", "book")
 LEFT_OUT = ("bench",)  # other trainers: needed to repeat the comparison with them, not to learn or to test
 
 # What conda-forge calls a package that PyPI calls otherwise.

@@ -695,7 +695,7 @@ def test_batchnorm_and_a_single_example():
     task = sl.Classify({"train": rows}, ["a", "b"], sl.TensorInput())
     layers = [torch.nn.Conv2d(3, 8, 4), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(8, 2)]
     net = torch.nn.Sequential(*layers)
-    with pytest.raises(sl.errors.SftlabError, match="a step holds one example.*no single example is left over"):
+    with pytest.raises(sl.errors.SftlabError, match="a step holds one example.*no example is left over alone"):
         sl.fit(net, task, sl.full(epochs=1), batch=4, validate=None, show=False)
     run = sl.fit(net, task, sl.full(epochs=1), batch=3, validate=None, show=False)
     assert len(run.steps) == 3

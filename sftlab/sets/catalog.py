@@ -3,7 +3,7 @@
 from ..errors import unknown
 from ..tasks.classify import Classify
 from ..train.task import Task
-from . import drawn, headlines, pairs, people, real, stories
+from . import drawn, headlines, pairs, people, public, real, stories
 
 
 def _sentiment() -> Task:
@@ -47,16 +47,20 @@ def task(name: str) -> Task:
             ``"zh-en-cooking"`` (translation), ``"stories"``, ``"instructions"`` (a language model). Real pictures, with
             the extra ``vision``: ``"digits"``, ``"faces"``, ``"textures"``, ``"coins"`` (boxes),
             ``"coins-segmentation"``, ``"cells"``, ``"histology"``. Drawn pictures: ``"street"`` (boxes),
-            ``"street-segmentation"``, ``"animals"``, ``"animals-shifted"``, ``"lesions"``, ``"cells-drawn"``.
+            ``"street-segmentation"``, ``"animals"``, ``"animals-shifted"``, ``"lesions"``, ``"cells-drawn"``. In the
+            full profile public data sets, which are fetched: ``"sst2"``, ``"conll2003"``, ``"opus-kde4"``, ``"dolly"``,
+            ``"cifar10"``, ``"oxford-pets"``, ``"penn-fudan"``; see ``sftlab data``.
 
     Raises:
         UnknownName: no such task; the message lists the nearest names.
-        AssetError: the bundled files are missing or altered.
+        AssetError: the bundled files are missing or altered; a public data set is not here and cannot be fetched.
         SftlabError: the task needs a package that is not installed; the message names the extra.
 
     >>> task("headlines").label_names
     ['negative', 'neutral', 'positive']
     """
+    if name in public.SETS:
+        return public.task(name)
     if name not in TASKS:
-        raise unknown("task", name, TASKS)
+        raise unknown("task", name, [*TASKS, *public.SETS])
     return TASKS[name]()

@@ -124,9 +124,9 @@ class TensorInput:
             if len(inputs["input"]) > 1 or "more than 1 value per channel" not in str(error):
                 raise
             raise SftlabError(
-                "a step holds one example, and a BatchNorm in train mode finds one value in each of its channels: there is "
-                "no spread to divide by. Choose `batch` (or `micro_batch`) so that no single example is left over, such as "
-                "11 for 33 examples; or freeze the norms (sl.head_only, sl.last_k)."
+                "a step holds one example, and a BatchNorm in train mode finds one value in each of its channels, no "
+                "spread to divide by. Choose `batch` (or `micro_batch`) so that no example is left over alone, "
+                "such as 11 for 33 examples; or freeze the norms (sl.head_only, sl.last_k)."
             ) from error
 
 
