@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 STAMP = VENV / "sftlab-installed.txt"
-EXTRAS = ("minilm", "lab", "peft", "vision", "text", "test", "book", "bench")
+EXTRAS = ("minilm", "lab", "peft", "vision", "text", "full", "test", "book", "bench")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
