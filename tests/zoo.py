@@ -13,22 +13,25 @@ def _resnet(name, weights=None, **extra):
 
 
 def _faster_rcnn(name, weights=None, weights_backbone=None, **extra):
-    """A ResNet of 0.5 M weights with a pyramid, in torchvision's own class; images of 96 pixels."""
+    """Torchvision's own class on a body of five convolutions, with a pyramid; images of 96 pixels."""
     from torchvision.models.detection.backbone_utils import BackboneWithFPN
     from torchvision.ops.misc import FrozenBatchNorm2d
 
     norm = torch.nn.BatchNorm2d if weights is None else FrozenBatchNorm2d
-    body = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], norm_layer=norm)
-    channels = [64, 128, 256, 512]
-    backbone = BackboneWithFPN(body, {f"layer{i + 1}": str(i) for i in range(4)}, channels, 32)
+    channels, body = [8, 16, 24, 32], torch.nn.Sequential()
+    body.add_module("conv1", torch.nn.Conv2d(3, 8, 5, stride=4, padding=2))
+    for i, (before, after) in enumerate(zip([8, *channels], channels, strict=False)):
+        convolution = torch.nn.Conv2d(before, after, 3, stride=1 if i == 0 else 2, padding=1, bias=False)
+        body.add_module(f"layer{i + 1}", torch.nn.Sequential(convolution, norm(after), torch.nn.ReLU()))
+    backbone = BackboneWithFPN(body, {f"layer{i + 1}": str(i) for i in range(4)}, channels, 16)
     backbone.body.conv1.requires_grad_(False)  # as torchvision freezes what it takes for the bottom
     model = detection.FasterRCNN(
         backbone, num_classes=91, min_size=96, max_size=256,
         rpn_anchor_generator=detection.rpn.AnchorGenerator(
             tuple((s,) for s in (8, 16, 32, 64, 128)), ((0.5, 1.0, 2.0),) * 5
         ),
-        rpn_pre_nms_top_n_train=100, rpn_post_nms_top_n_train=100,
-        rpn_pre_nms_top_n_test=50, rpn_post_nms_top_n_test=50,
+        rpn_pre_nms_top_n_train=50, rpn_post_nms_top_n_train=50,
+        rpn_pre_nms_top_n_test=25, rpn_post_nms_top_n_test=25, box_detections_per_img=25,
     )  # fmt: skip
     if weights is not None:
         model.load_state_dict(weights.get_state_dict(progress=False, check_hash=True))

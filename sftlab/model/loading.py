@@ -76,8 +76,10 @@ def assemble(name: str, place: Path, facts: dict, task, seed: int, pretrained: b
         model.loading = {**loading, "new": ["head.weight", "head.bias"]}
     if "mean" not in facts:
         model.tokenizer, model.max_tokens = _tokenizer(place, getattr(model, "trunk", model), facts.get("max_tokens"))
-    elif task.kind not in SCENES:  # a detector and a dense predictor normalise their images themselves
-        model.image_size, model.mean, model.std = facts["image_size"], facts["mean"], facts["std"]
+    else:
+        model.image_size = facts["image_size"]
+        if task.kind not in SCENES:  # a detector and a dense predictor normalise their images themselves
+            model.mean, model.std = facts["mean"], facts["std"]
     model.name = name
     return model.eval()
 
