@@ -31,7 +31,9 @@ def after_step(training):
     if dies and processes.rank() == 1 and training.step == 7:
         raise RuntimeError("the second of two gave up")
 
-if os.path.isdir(folder + "/run"):
+there = os.path.isdir(folder + "/run")
+processes.wait()  # the first process makes the folder: all look before
+if there:
     run = sl.resume(folder + "/run", model, task, show=False)
 else:
     run = sl.fit(model, task, sl.full(epochs=3, lr=1e-3), batch=8, micro_batch=3, out=folder + "/run", show=False,
