@@ -12,7 +12,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from .errors import SftlabError
+from .errors import SftlabError, unknown
 
 PATIENCE = timedelta(minutes=10)  # for a process that waits for another
 
@@ -65,7 +65,6 @@ def launch(script: str, arguments: list[str], processes: int | None = None, mach
 
 def _source(script: str) -> Path | None:
     """The file of a script; None for the name of a chapter."""
-    from .errors import unknown
     from .teach.chapters import chapters
 
     if script in chapters():

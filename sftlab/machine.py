@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from . import assets
+from . import assets, env
+from .sets.download import offline
 from .table import Table
 
 # Measured cell by cell on two cores of an AMD EPYC (family 25, AVX2) whose float32 product of `speed` ran at REFERENCE
@@ -80,7 +81,7 @@ def speed(device: torch.device, dtype: torch.dtype, seconds: float = 0.4) -> flo
 
 def reachable(address: str, seconds: float = 3.0) -> str:
     """Whether a server answers, in words."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if offline():
         return "not asked: HF_HUB_OFFLINE is set"
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds):
@@ -93,8 +94,6 @@ def reachable(address: str, seconds: float = 3.0) -> str:
 
 def describe(device: torch.device | None = None) -> Table:
     """Versions, device, memory, measured speeds, caches, disk and network, each with what follows from it."""
-    from . import env
-
     device = device or env._choose_device(os.environ.get("SFTLAB_DEVICE"))[0]
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU only"
     rows = [
@@ -116,8 +115,6 @@ def describe(device: torch.device | None = None) -> Table:
 
 def verdicts(device: torch.device | None = None) -> Table:
     """Each measured chapter: expected seconds and memory in the tiny profile, and whether the full profile fits."""
-    from . import env
-
     device = device or env._choose_device(os.environ.get("SFTLAB_DEVICE"))[0]
     own = speed(torch.device("cpu"), torch.float32) / max(1, torch.get_num_threads())
     free, rows = available(), []

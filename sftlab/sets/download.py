@@ -57,10 +57,31 @@ def download(url: str, target: str | os.PathLike, sha256: str) -> Path:
         raise AssetError(assets.disk_message(target.parent, error)) from error
 
 
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE is set, as the hub's own client reads it."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def only_in_full(what: str, otherwise: str = "") -> None:
+    """Refuse a download in the tiny profile.
+
+    Args:
+        what: is asked for, with its verb: "'a/b' is a model of the Hugging Face hub".
+        otherwise: another way, in words.
+
+    Raises:
+        AssetError: the profile is tiny.
+    """
+    if os.environ.get("SFTLAB_PROFILE") != "full":
+        raise AssetError(
+            f"{what}, and the profile is tiny, which downloads nothing. Ask for the full profile: SFTLAB_PROFILE=full, "
+            f'or sl.start(profile="full"){otherwise}.'
+        )
+
+
 def _fetch(url: str, part: Path) -> None:
     """Bring ``part`` to the whole length of the file; try again from where it broke."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    if offline and not url.startswith("file:"):
+    if offline() and not url.startswith("file:"):
         raise AssetError(f"{url} is not in the cache, and HF_HUB_OFFLINE is set: nothing is downloaded.")
     for attempt in range(TRIES):
         try:

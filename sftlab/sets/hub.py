@@ -14,6 +14,7 @@ from .. import assets, env
 from ..errors import AssetError, SftlabError, UnknownName
 from ..model import loading
 from . import torchvision_models
+from .download import only_in_full
 from .pickles import as_safetensors
 
 # The models of the curriculum, each at one commit: what is measured today is what you get in a year.
@@ -128,11 +129,7 @@ def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
         AssetError: the profile is tiny; the hub is out of reach and its cache does not have the files; a file is
             truncated or altered; the disk is full.
     """
-    if os.environ.get("SFTLAB_PROFILE") != "full":
-        raise AssetError(
-            f"{name!r} is a model of the Hugging Face hub, and the profile is tiny, which downloads nothing. "
-            'Ask for the full profile: SFTLAB_PROFILE=full, or sl.start(profile="full").'
-        )
+    only_in_full(f"{name!r} is a model of the Hugging Face hub")
     from huggingface_hub import constants, errors, snapshot_download
 
     revision = revision or PINS.get(name)

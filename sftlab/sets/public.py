@@ -19,7 +19,7 @@ from ..errors import AssetError, SftlabError, unknown
 from ..table import Table
 from ..train.task import Task
 from . import public_readers as readers
-from .download import download
+from .download import download, only_in_full
 
 LARGE = 200  # megabytes; more is asked for
 HUB = "{hub}/datasets/"  # HF_ENDPOINT counts: a mirror of the hub serves data sets, too
@@ -40,12 +40,9 @@ class Public:
 def task(name: str) -> Task:
     """The task of a public data set; fetched if it is not there. See :func:`sftlab.task`."""
     place = folder(name)
-    if not _there(name) and os.environ.get("SFTLAB_PROFILE") != "full":
-        raise AssetError(
-            f"{name!r} is a public data set of {SETS[name].megabytes} MB, and the profile is tiny, which downloads "
-            'nothing. Ask for the full profile, SFTLAB_PROFILE=full or sl.start(profile="full"); '
-            f"or: sftlab data get {name}"
-        )
+    if not _there(name):
+        what = f"{name!r} is a public data set of {SETS[name].megabytes} MB"
+        only_in_full(what, f"; or: sftlab data get {name}")
     get(name)
     try:
         return SETS[name].read(place)

@@ -34,9 +34,14 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[dict]:
         raise ValueError(error) from error
 
 
+def _bucket(key: str, count: int) -> int:
+    """One of ``count`` numbers, by a digest of the key: the same on every machine."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % count
+
+
 def _split(key: str) -> str:
     """A split of its own for sets that have none: eight tenths train, one val, one test, by a digest of the key."""
-    return ("val", "test", *["train"] * 8)[int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % 10]
+    return ("val", "test", *["train"] * 8)[_bucket(key, 10)]
 
 
 def _divided(rows: Iterable[tuple[str, dict]]) -> dict[str, list[dict]]:
@@ -62,7 +67,7 @@ def sst2(place: Path) -> Classify:
     for file, split in (("train.parquet", None), ("validation.parquet", "test")):
         for row in _parquet(place / file, ["sentence", "label"]):
             text = row["sentence"].strip()
-            held = "val" if int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % 40 == 0 else "train"
+            held = "val" if _bucket(text, 40) == 0 else "train"
             splits[split or held].append({"text": text, "label": names[row["label"]]})
     return Classify(splits, names, name="sst2")
 

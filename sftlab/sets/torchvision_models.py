@@ -1,6 +1,5 @@
 """Torchvision's own models, with its weights, by name: ``sl.load("torchvision/resnet50", task)``."""
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch import nn
 from .. import assets, env
 from ..errors import AssetError, UnknownName, unknown
 from ..model.heads import init_head
-from .download import download
+from .download import download, only_in_full
 from .pickles import as_safetensors
 
 PREFIX = "torchvision/"
@@ -156,11 +155,7 @@ def fetch(weights) -> Path:
     target = source.with_suffix(".safetensors")
     if target.is_file():
         return as_safetensors(source, target)
-    if os.environ.get("SFTLAB_PROFILE") != "full":
-        raise AssetError(
-            f"{source.name} holds weights of torchvision, and the profile is tiny, which downloads nothing. "
-            'Ask for the full profile: SFTLAB_PROFILE=full, or sl.start(profile="full").'
-        )
+    only_in_full(f"{source.name} holds weights of torchvision")
     expected = DIGESTS.get(source.name, source.stem.rsplit("-", 1)[-1])
     download(weights.url, source, expected)
     if not assets.sha256(source).startswith(expected):  # it lay there: another program fetched half of it
