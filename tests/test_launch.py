@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import chapter_losses
+import hub
 import pytest
 import torch.distributed as dist
 from nets import copies, exact, same
@@ -88,8 +91,23 @@ def test_one_dies_and_the_run_goes_on(script, tmp_path):
         assert value == pytest.approx(weights[name], abs=1e-5), name
 
 
-def test_a_chapter(monkeypatch, tmp_path):
-    """Its cells run in both processes; here up to the first that fails, which is ours."""
+def test_every_training_of_a_chapter_equals_one_process(tmp_path):
+    """BERT and SmolLM2, small and random, under their names: LSTM, head only, last layers, all of it, LoRA."""
+    pytest.importorskip("peft", reason="the extra `peft` is not installed")
+    names = ["14_text_classification", "17_instruction_tuning"]
+    cache = hub.layout(tmp_path / "hub", "google-bert/bert-base-uncased", "HuggingFaceTB/SmolLM2-135M")
+    for path in cache.rglob("config.json"):  # each process draws the masks of dropout for its own samples
+        path.write_text(re.sub(r'(dropout\w*": )0\.\d+', r"\g<1>0.0", path.read_text()))
+    done = start("--processes", 2, HERE / "chapter_losses.py", cache, tmp_path / "found.json", *names)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    for name, runs in chapter_losses.losses(names, cache).items():
+        assert len(runs) >= 16
+        for number, (one, two) in enumerate(zip(runs, found[name], strict=True)):
+            assert two == pytest.approx(one, abs=1e-5), (name, number)
+
+
+def test_unknown_chapter():
     done = start("--processes", 2, "03_lossess")
     assert done.returncode == 1 and "Did you mean '03_losses'" in done.stderr
 
