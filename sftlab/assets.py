@@ -10,7 +10,6 @@ this order, and the first place that has it must be right (a damaged copy is rep
 5. the Hugging Face hub, only when the profile is ``full``.
 """
 
-import errno
 import hashlib
 import importlib.util
 import json
@@ -20,7 +19,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from .errors import AssetError, unknown
+from .errors import AssetError, disk_error, unknown
 
 _HERE = Path(__file__).resolve().parent
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -178,7 +177,7 @@ def store(name: str, source: str | os.PathLike) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         return _store_locked(about, source, root)
     except OSError as error:
-        raise AssetError(disk_message(root, error)) from error
+        raise disk_error(root, error) from error
 
 
 def _store_locked(about: dict, source: Path, root: Path) -> Path:
@@ -212,14 +211,6 @@ def _store_locked(about: dict, source: Path, root: Path) -> Path:
             "Wait for it, or delete the file if no such process runs."
         ) from None
     return target
-
-
-def disk_message(root: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk under the cache {root} is full ({error}). Free some, or set SFTLAB_CACHE to another disk."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"the cache {root} cannot be written ({error}). Set SFTLAB_CACHE to a folder that you own."
-    return f"the cache {root} could not be written: {error}. Set SFTLAB_CACHE to another folder."
 
 
 def _from_hub(about: dict) -> Path:

@@ -1,7 +1,9 @@
 """Every error that sftlab raises on purpose: what is wrong, where, and what to do."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class SftlabError(Exception):
@@ -63,3 +65,22 @@ def bad_data(where: str, problems: list[str], shown: int = 10) -> BadData:
     more = f"\n  ... and {len(problems) - shown} more" if len(problems) > shown else ""
     listed = "\n  ".join(problems[:shown])
     return BadData(f"{where}: {len(problems)} problem{'s' * (len(problems) != 1)}\n  {listed}{more}")
+
+
+def disk_error(root: Path, error: OSError) -> AssetError:
+    """Build the error for a cache that could not be written: a full disk and a folder of others have their remedies.
+
+    Args:
+        root: the cache folder.
+        error: what the operating system said.
+
+    >>> print(disk_error(Path("sftlab"), PermissionError(errno.EACCES, "Permission denied")))
+    the cache sftlab cannot be written ([Errno 13] Permission denied). Set SFTLAB_CACHE to a folder that you own.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = f"the disk under the cache {root} is full ({error}). Free some, or set SFTLAB_CACHE to another disk."
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = f"the cache {root} cannot be written ({error}). Set SFTLAB_CACHE to a folder that you own."
+    else:
+        advice = f"the cache {root} could not be written: {error}. Set SFTLAB_CACHE to another folder."
+    return AssetError(advice)

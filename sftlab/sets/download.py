@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .. import assets
-from ..errors import AssetError
+from ..errors import AssetError, disk_error
 
 TRIES = 4  # a connection that breaks is taken up where it broke
 WAIT = 30  # seconds without a byte
@@ -54,7 +54,7 @@ def download(url: str, target: str | os.PathLike, sha256: str) -> Path:
     except Timeout:
         raise AssetError(f"another process has been fetching {target} for an hour: {part}.lock. Stop it.") from None
     except OSError as error:
-        raise AssetError(assets.disk_message(target.parent, error)) from error
+        raise disk_error(target.parent, error) from error
 
 
 def offline() -> bool:

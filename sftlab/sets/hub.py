@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from .. import assets, env
-from ..errors import AssetError, SftlabError, UnknownName
+from ..errors import AssetError, SftlabError, UnknownName, disk_error
 from ..model import loading
 from . import torchvision_models
 from .download import only_in_full
@@ -154,7 +154,7 @@ def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
         raise AssetError(_out_of_reach(name, at, f"{why}, and {constants.HF_HUB_CACHE} does not have it")) from error
     except OSError as error:  # errors of HTTP too
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise AssetError(assets.disk_message(Path(constants.HF_HUB_CACHE), error)) from error
+            raise disk_error(Path(constants.HF_HUB_CACHE), error) from error
         raise AssetError(_out_of_reach(name, at, f"{type(error).__name__}: {error}")) from error
     _check(name, found, {})
     record = _record(name, found.name, weights)
@@ -164,7 +164,7 @@ def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
         part.write_text(json.dumps({path.name: assets.sha256(path) for path in _files(found)}, indent=1))
         os.replace(part, record)
     except OSError as error:
-        raise AssetError(assets.disk_message(record.parent, error)) from error
+        raise disk_error(record.parent, error) from error
     return found
 
 
@@ -215,7 +215,7 @@ def _converted(name: str, place: Path) -> Path:
             if path.suffix != ".bin":
                 shutil.copyfile(path, target / path.name)
     except OSError as error:
-        raise AssetError(assets.disk_message(target, error)) from error
+        raise disk_error(target, error) from error
     return target
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from .. import assets
-from ..errors import AssetError
+from ..errors import AssetError, disk_error
 
 
 def as_safetensors(source: Path, target: Path) -> Path:
@@ -44,7 +44,7 @@ def as_safetensors(source: Path, target: Path) -> Path:
         os.replace(part, target)
         written.write_text(digest, encoding="ascii")  # last: without it the file is made again
     except OSError as error:
-        raise AssetError(assets.disk_message(target.parent, error)) from error
+        raise disk_error(target.parent, error) from error
     finally:
         part.unlink(missing_ok=True)
     return target

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import assets
-from ..errors import AssetError, SftlabError, unknown
+from ..errors import AssetError, SftlabError, disk_error, unknown
 from ..table import Table
 from ..train.task import Task
 from . import public_readers as readers
@@ -97,7 +97,7 @@ def get(name: str, yes: bool = False) -> Path:
         part.write_text(json.dumps(digests, indent=1), encoding="utf-8")
         os.replace(part, place / "digests.json")  # last: without it the set is not complete
     except OSError as error:
-        raise AssetError(assets.disk_message(place, error)) from error
+        raise disk_error(place, error) from error
     return place
 
 
