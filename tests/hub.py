@@ -222,9 +222,8 @@ def resnet(folder: Path) -> None:
 
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=1000)
     ResNetForImageClassification(config).save_pretrained(folder)
-    # The true file says 224: chapter 18 on so many pixels, with a model that learns nothing, took two minutes.
     facts = {"crop_pct": 0.875, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
-             "size": {"shortest_edge": 64}}  # fmt: skip
+             "size": {"shortest_edge": 224}}  # fmt: skip
     (folder / "preprocessor_config.json").write_text(json.dumps(facts))
 
 

@@ -155,7 +155,7 @@ def test_image_classifier(full):
         {"train": [{"image": torch.rand(1, 8, 8), "label": i % 2} for i in range(4)]}, ["a", "b"], sl.ImageInput()
     )
     model = sl.load(RESNET, task, seed=0)
-    assert (model.image_size, len(model.mean)) == (64, 3)
+    assert (model.image_size, len(model.mean)) == (224, 3)
     model.image_size = 32
     sl.fit(model, task, sl.head_only(epochs=1), validate=None, show=False)
 
